@@ -1,0 +1,49 @@
+# Everything a person does with this checkout. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= demo
+
+.PHONY: help setup demo test test-slow lint types proto proto-check check clean
+
+help: ## List the targets
+	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## Make the virtual environment with everything in it
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup ## The main job on a phantom, or with IMAGE=… LABELS=… [VOXEL=z,y,x] on your data
+	$(BIN)/biosegment demo --out $(OUT) $(if $(IMAGE),--image $(IMAGE)) $(if $(LABELS),--labels $(LABELS)) $(if $(VOXEL),--voxel-size $(VOXEL)) $(DEMO_ARGS)
+
+test: setup ## Lint, types, contract and every test under a minute
+	$(MAKE) --no-print-directory check
+	$(BIN)/pytest -m 'not slow'
+
+test-slow: setup ## The tests over a minute
+	$(BIN)/pytest -m slow --timeout 1200
+
+check: lint types proto-check ## Every static check
+
+lint: setup ## ruff, import-linter
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: setup ## mypy --strict
+	$(BIN)/mypy
+
+proto: setup ## Format the protos and generate clients/biosegment/v1
+	VENV=$(VENV) scripts/proto.sh
+
+proto-check: setup ## buf lint, format, breaking; generated code is fresh
+	VENV=$(VENV) scripts/proto_check.sh
+
+clean: ## Remove the environment and what the demo left
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""`biosegment`: the admin CLI, and the whole platform on one machine."""

@@ -1,0 +1,1 @@
+"""The BioSegment SDK: light (grpcio, protobuf, numpy), sync and async."""

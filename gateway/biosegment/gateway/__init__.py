@@ -1,0 +1,1 @@
+"""HTTP for annotation tools and people: translates, keeps no state."""

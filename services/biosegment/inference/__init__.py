@@ -1,0 +1,1 @@
+"""Predict a region, score patches, segment whole volumes."""

@@ -1,0 +1,1 @@
+"""Architectures, losses, metrics: what training and inference share."""

@@ -1,0 +1,1 @@
+"""The record: the only SQL owner, and the truth of every job."""

@@ -1,0 +1,1 @@
+"""What every service stands on: app, server, bus, jobs, child processes, settings, logs."""

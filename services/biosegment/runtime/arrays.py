@@ -1,0 +1,166 @@
+"""Volumes as arrays for workers: straight from the store where they can, by stream where not."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+from numpy.typing import NDArray
+
+from biosegment.client import arrays
+from biosegment.client.errors import FailedPreconditionError, NotFoundError
+from biosegment.client.geometry import ZYX, Box, shape_of
+from biosegment.client.stubs import SyncStubs
+from biosegment.runtime import log
+from biosegment.v1 import storage_pb2
+
+_log = log.get(__name__)
+
+
+class VolumeArray:
+    """One volume, all its levels. Blocking; for children and threads, not for event loops.
+
+    Attributes:
+        volume: Its description.
+    """
+
+    def __init__(
+        self,
+        volume: storage_pb2.Volume,
+        stores: list[Any] | None,
+        stubs: SyncStubs | None,
+    ) -> None:
+        self.volume = volume
+        self._stores = stores
+        self._stubs = stubs
+
+    @classmethod
+    def open(cls, stubs: SyncStubs, name: str, *, direct: bool = True) -> "VolumeArray":
+        """Opens a volume.
+
+        Args:
+            stubs: To reach the storage service.
+            name: projects/p/volumes/v
+            direct: Try the store itself before falling back to the service's stream.
+
+        Raises:
+            NotFoundError: There is no such volume.
+        """
+        answer = stubs.storage.ResolveVolume(storage_pb2.ResolveVolumeRequest(name=name))
+        stores: list[Any] | None = None
+        if direct:
+            try:
+                stores = [
+                    ts.open(json.loads(spec), open=True).result() for spec in answer.level_specs
+                ]
+            except (ValueError, OSError) as error:
+                _log.info("store.out_of_reach", volume=name, error=str(error)[:300])
+        return cls(answer.volume, stores, stubs)
+
+    def ready(self) -> "VolumeArray":
+        """Returns itself if the volume is complete.
+
+        Raises:
+            FailedPreconditionError: It is still being written.
+        """
+        if self.volume.state != storage_pb2.VOLUME_STATE_READY:
+            raise FailedPreconditionError(
+                f"{self.volume.name} is not complete: its writing has not finished.",
+                name=self.volume.name,
+            )
+        return self
+
+    @property
+    def direct(self) -> bool:
+        """Whether reads and writes go straight to the store."""
+        return self._stores is not None
+
+    def shape(self, level: int = 0) -> ZYX:
+        """Extent of a level in voxels, (z, y, x)."""
+        return shape_of(self.volume.levels[level].shape)
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Element type."""
+        return arrays.dtype_of(self.volume.data_type)
+
+    def store(self, level: int) -> Any:
+        """The tensorstore of a level, axes ZYX or CZYX.
+
+        Raises:
+            NotFoundError: The store is out of reach of this worker.
+        """
+        if self._stores is None:
+            raise NotFoundError(f"{self.volume.name} cannot be reached directly from here.")
+        return self._stores[level]
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """The voxels of a box, axes ZYX or CZYX.
+
+        Raises:
+            OutsideVolumeError: The box leaves the volume.
+        """
+        box.within(self.shape(box.level), self.volume.name)
+        if self._stores is not None:
+            data: NDArray[Any] = self._stores[box.level][(..., *box.slices)].read().result()
+            return data
+        assert self._stubs is not None
+        request = storage_pb2.ReadRegionRequest(name=self.volume.name, box=box.to_proto())
+        return arrays.decode(answer.chunk for answer in self._stubs.storage.ReadRegion(request))
+
+    def write(self, box: Box, array: NDArray[Any]) -> None:
+        """Writes the voxels of a box; returns once they are stored.
+
+        Raises:
+            OutsideVolumeError: The box leaves the volume.
+        """
+        box.within(self.shape(box.level), self.volume.name)
+        if self._stores is not None:
+            self._stores[box.level][(..., *box.slices)].write(array).result()
+            return
+        assert self._stubs is not None
+        self._stubs.storage.WriteRegion(
+            storage_pb2.WriteRegionRequest(name=self.volume.name if first else "", chunk=chunk)
+            for first, chunk in _flag_first(arrays.encode(array, box))
+        )
+
+
+def _flag_first(chunks: Any) -> Any:
+    first = True
+    for chunk in chunks:
+        yield first, chunk
+        first = False
+
+
+def build_pyramid(
+    volume: VolumeArray, progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> None:
+    """Fills the coarser levels from level 0: means of images, modes of labels.
+
+    Goes write unit by write unit, so memory is bounded by one write unit of a coarse level and
+    the voxels of the finer level under it.
+
+    Args:
+        volume: Opened directly.
+        progress: Called with (units done, units in all).
+    """
+    from biosegment.client.geometry import BlockGrid
+
+    method = "mode" if volume.volume.kind == storage_pb2.VOLUME_KIND_LABELS else "mean"
+    levels = volume.volume.levels
+    grids = [
+        BlockGrid(Box.of_shape(shape_of(level.shape), n), shape_of(level.write_unit))
+        for n, level in enumerate(levels)
+    ]
+    total, done = sum(len(grid) for grid in grids[1:]), 0
+    for n in range(1, len(levels)):
+        fine, coarse = shape_of(levels[n - 1].downsampling), shape_of(levels[n].downsampling)
+        factors = [c // f for c, f in zip(coarse, fine, strict=True)]
+        channels = [1] if volume.volume.channels else []
+        reduced = ts.downsample(volume.store(n - 1), [*channels, *factors], method=method)
+        target = volume.store(n)
+        for box in grids[n]:
+            target[(..., *box.slices)].write(reduced[(..., *box.slices)]).result()
+            done += 1
+            progress(done, total)

@@ -1,0 +1,276 @@
+"""Work in a child process (spawn), so that neither the GIL nor a kill stops the parent.
+
+The parent keeps heartbeats and health alive while the child computes. A child
+stays warm between tasks; one that dies is started anew with the next task. If
+the parent dies the child sees its pipe close and ends at once.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import itertools
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from biosegment.client.errors import (
+    DomainError,
+    JobCancelledError,
+    OutOfMemoryError,
+    WorkerDiedError,
+)
+from biosegment.runtime import log
+
+_log = log.get(__name__)
+_SPAWN = multiprocessing.get_context("spawn")
+_CANCEL_GRACE_SECONDS = 20.0
+
+
+class ChildFailedError(Exception):
+    """An unexpected exception in the child; the message ends in its traceback."""
+
+
+class ChildContext:
+    """What a function that runs in the child gets as its first argument."""
+
+    def __init__(self, task: int, pipe: Connection, lock: threading.Lock) -> None:
+        self._task = task
+        self._pipe = pipe
+        self._lock = lock
+        self._cancel = threading.Event()
+
+    def report(self, value: Any) -> None:
+        """Sends a picklable value to the parent's on_report."""
+        with self._lock:
+            self._pipe.send(("report", self._task, value))
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the parent asked to stop."""
+        return self._cancel.is_set()
+
+    def check(self) -> None:
+        """Raises JobCancelledError once the parent asked to stop."""
+        if self.cancelled:
+            raise JobCancelledError("The work was cancelled.")
+
+
+def _serve(pipe: Connection) -> None:
+    """Main loop of the child."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lock = threading.Lock()
+    tasks: queue.SimpleQueue[tuple[ChildContext, str, dict[str, Any]]] = queue.SimpleQueue()
+    current: dict[int, ChildContext] = {}
+
+    def listen() -> None:
+        while True:
+            try:
+                message = pipe.recv()
+            except (EOFError, OSError):
+                os._exit(0)
+            if message[0] == "run":
+                _, task, target, kwargs = message
+                current[task] = context = ChildContext(task, pipe, lock)
+                tasks.put((context, target, kwargs))
+            elif message[0] == "cancel" and message[1] in current:
+                current[message[1]]._cancel.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        context, target, kwargs = tasks.get()
+        task = context._task
+        answer: tuple[str, int, Any]
+        try:
+            module, _, function = target.partition(":")
+            result = getattr(importlib.import_module(module), function)(context, **kwargs)
+            answer = ("result", task, result)
+        except DomainError as error:
+            answer = ("error", task, error)
+        except BaseException as error:  # noqa: BLE001 - everything goes to the parent
+            answer = ("error", task, _translate(error))
+        current.pop(task, None)
+        try:
+            with lock:
+                pipe.send(answer)
+        except OSError:
+            os._exit(0)
+
+
+def _translate(error: BaseException) -> Exception:
+    # torch is not imported here; its out-of-memory class is known by name.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return OutOfMemoryError(f"Out of memory: {error}")
+    return ChildFailedError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+
+
+class Child:
+    """A warm child process that does one task at a time; urgent tasks go first."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._process: SpawnProcess | None = None
+        self._pipe: Connection | None = None
+        self._ids = itertools.count(1)
+        self._task = 0
+        self._answer: asyncio.Future[Any] | None = None
+        self._on_report: Callable[[Any], None] | None = None
+        self._busy = False
+        self._waiting: asyncio.PriorityQueue[tuple[int, int, asyncio.Future[None]]] = (
+            asyncio.PriorityQueue()
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, None while there is no process."""
+        return self._process.pid if self._process is not None else None
+
+    async def run(
+        self,
+        target: str,
+        *,
+        on_report: Callable[[Any], None] | None = None,
+        cancelled: asyncio.Event | None = None,
+        urgent: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Runs ``module:function(context, **kwargs)`` in the child and returns its result.
+
+        Args:
+            target: The function, importable by name.
+            on_report: Called in this event loop with each value that the function reports.
+            cancelled: Once set, the child is asked to stop, and killed if it does not.
+            urgent: Go before tasks that are not.
+            kwargs: Picklable arguments.
+
+        Raises:
+            DomainError: Raised by the function.
+            WorkerDiedError: The process ended without an answer.
+            ChildFailedError: The function failed in an unexpected way.
+        """
+        await self._take_turn(urgent)
+        watcher: asyncio.Task[None] | None = None
+        try:
+            self._start()
+            loop = asyncio.get_running_loop()
+            self._task = next(self._ids)
+            self._answer = loop.create_future()
+            self._on_report = on_report
+            answer, task = self._answer, self._task
+            try:
+                self._send(("run", task, target, kwargs))
+            except OSError:
+                raise WorkerDiedError(f"The {self._name} process ended.") from None
+            if cancelled is not None:
+                watcher = asyncio.create_task(self._watch(cancelled, task))
+            return await answer
+        except asyncio.CancelledError:
+            self.kill()
+            raise
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+            self._answer = self._on_report = None
+            self._pass_turn()
+
+    async def _take_turn(self, urgent: bool) -> None:
+        if not self._busy:
+            self._busy = True
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self._waiting.put((0 if urgent else 1, next(self._ids), turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_turn()
+            raise
+
+    def _pass_turn(self) -> None:
+        while not self._waiting.empty():
+            _, _, turn = self._waiting.get_nowait()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._busy = False
+
+    async def _watch(self, cancelled: asyncio.Event, task: int) -> None:
+        await cancelled.wait()
+        with contextlib.suppress(OSError):
+            self._send(("cancel", task))
+        await asyncio.sleep(_CANCEL_GRACE_SECONDS)
+        _log.warning("child.killed", child=self._name)
+        self.kill()
+
+    def _send(self, message: tuple[Any, ...]) -> None:
+        if self._pipe is None:
+            raise BrokenPipeError
+        self._pipe.send(message)
+
+    def _start(self) -> None:
+        if self._process is not None and self._process.is_alive() and self._pipe is not None:
+            return
+        ours, theirs = _SPAWN.Pipe()
+        process = _SPAWN.Process(target=_serve, args=(theirs,), name=self._name, daemon=True)
+        process.start()
+        theirs.close()
+        self._process, self._pipe = process, ours
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._listen, args=(ours, process, loop), daemon=True).start()
+
+    def _listen(
+        self, pipe: Connection, process: SpawnProcess, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        while True:
+            try:
+                message = pipe.recv()
+            except (EOFError, OSError):
+                process.join(5)
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._died, pipe, process)
+                return
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._received, message)
+
+    def _received(self, message: tuple[str, int, Any]) -> None:
+        kind, task, value = message
+        if task != self._task or self._answer is None or self._answer.done():
+            return
+        if kind == "report":
+            if self._on_report is not None:
+                self._on_report(value)
+        elif kind == "result":
+            self._answer.set_result(value)
+        else:
+            self._answer.set_exception(value)
+
+    def _died(self, pipe: Connection, process: SpawnProcess) -> None:
+        if pipe is not self._pipe:
+            return
+        pipe.close()
+        self._pipe = None
+        code = process.exitcode
+        if self._answer is not None and not self._answer.done():
+            hint = " (killed; was the machine out of memory?)" if code == -signal.SIGKILL else ""
+            self._answer.set_exception(
+                WorkerDiedError(
+                    f"The {self._name} process ended with code {code}{hint}.", exit_code=code
+                )
+            )
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        if self._process is not None and self._process.is_alive():
+            self._process.kill()
+
+    async def close(self) -> None:
+        """Ends the process."""
+        self.kill()
+        if self._process is not None:
+            await asyncio.to_thread(self._process.join, 5)

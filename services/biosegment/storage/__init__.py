@@ -1,0 +1,1 @@
+"""The arrays: volumes, regions, named objects."""
