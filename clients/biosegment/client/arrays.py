@@ -37,7 +37,7 @@ def dtype_of(data_type: int) -> np.dtype[np.generic]:
     return DTYPES[data_type]
 
 
-def data_type_of(dtype: np.dtype[np.generic]) -> pb.DataType:
+def data_type_of(dtype: np.dtype[np.generic]) -> "pb.DataType.ValueType":
     """The DataType of a numpy dtype.
 
     Raises:
@@ -71,11 +71,10 @@ def encode(array: NDArray[np.generic], box: Box) -> Iterator[pb.ArrayChunk]:
             channels=array.shape[0] if array.ndim == 4 else 0,
         )
     )
-    data = memoryview(
-        np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1)
-    ).cast("B")
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    data = little.reshape(-1).view(np.uint8)
     for start in range(0, len(data), CHUNK_BYTES):
-        yield pb.ArrayChunk(data=bytes(data[start : start + CHUNK_BYTES]))
+        yield pb.ArrayChunk(data=data[start : start + CHUNK_BYTES].tobytes())
 
 
 class Decoder:

@@ -5,6 +5,8 @@ import re
 from biosegment.client.errors import InvalidArgumentError
 
 _ID = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+# 18 digits are what 64 bits always hold.
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 PROJECT = "projects/{}"
 DATASET = "projects/{}/datasets/{}"
@@ -58,6 +60,31 @@ def parse(pattern: str, name: str) -> tuple[str, ...]:
     return tuple(g for w, g in zip(wanted, given, strict=True) if w == "{}")
 
 
+def expand(pattern: str, value: str, project: str) -> str:
+    """The full resource name for a full or a short one.
+
+    Args:
+        pattern: One of this module's patterns.
+        value: A full name, returned as it is, or the ids after the project joined by "/":
+            ``m/3`` for a model version.
+        project: The id of the project that short names belong to.
+
+    Raises:
+        InvalidArgumentError: The value follows the pattern neither in full nor in short.
+    """
+    if value.startswith("projects/"):
+        parse(pattern, value)
+        return value
+    ids = value.split("/")
+    if len(ids) != pattern.count("{}") - 1 or not all(_ID.fullmatch(part) for part in ids):
+        full = "/".join("…" if part == "{}" else part for part in pattern.split("/"))
+        short = "/".join("…" for _ in range(pattern.count("{}") - 1))
+        raise InvalidArgumentError(
+            f'"{value[:200]}" is not a name like {short} or {full}.', name=value[:200]
+        )
+    return pattern.format(project, *ids)
+
+
 def parse_int(pattern: str, name: str) -> tuple[str, int]:
     """Like parse, for a name of which the last id is a number: (all before it joined by "/", it).
 
@@ -65,8 +92,10 @@ def parse_int(pattern: str, name: str) -> tuple[str, int]:
         InvalidArgumentError: The name does not follow the pattern, or ends in no number.
     """
     ids = parse(pattern, name)
-    if not ids[-1].isdigit():
-        raise InvalidArgumentError(f'"{name[:200]}" must end in a number.', name=name[:200])
+    if not _NUMBER.fullmatch(ids[-1]):
+        raise InvalidArgumentError(
+            f'"{name[:200]}" must end in a number without leading zeros.', name=name[:200]
+        )
     return "/".join(ids[:-1]), int(ids[-1])
 
 

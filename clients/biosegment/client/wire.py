@@ -1,7 +1,8 @@
 """From a gRPC failure to the error class it stands for. Shared by both kinds of channel."""
 
 import json
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -14,6 +15,8 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.enable_retries", 1),
+    # A proxy that the environment names for web pages is not meant for these services.
+    ("grpc.enable_http_proxy", 0),
     # A restarted service is found again within a second or two, not after gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -47,7 +50,8 @@ STREAM_TIMEOUT_SECONDS = 3600.0
 def domain_error(error: grpc.RpcError, service: str) -> DomainError:
     """The error that a failed call stands for."""
     code = error.code()
-    trailers = error.trailing_metadata() or ()
+    # The stubs of grpc type one entry where it gives all of them.
+    trailers = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
     for key, value in trailers:
         if key == STATUS_KEY and isinstance(value, bytes):
             status = status_pb2.Status.FromString(value)

@@ -114,6 +114,7 @@ class Volume(_message.Message):
     LEVELS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     URI_FIELD_NUMBER: _builtins.int
+    FILL_VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/volumes/v"""
     kind: Global___VolumeKind.ValueType
@@ -130,6 +131,10 @@ class Volume(_message.Message):
     """For a view of the annotation log: the revision it shows."""
     uri: _builtins.str
     """Where it lies, for people and for readers outside the platform."""
+    fill_value: _builtins.int
+    """What voxels read as that were never written: 255 in a view of the
+    annotation log, else 0.
+    """
     @_builtins.property
     def voxel_size(self) -> _types_pb2.VoxelSize:
         """Full-resolution voxel size."""
@@ -151,10 +156,11 @@ class Volume(_message.Message):
         levels: _abc.Iterable[Global___VolumeLevel] | None = ...,
         revision: _builtins.int = ...,
         uri: _builtins.str = ...,
+        fill_value: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["voxel_size", b"voxel_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "data_type", b"data_type", "format", b"format", "kind", b"kind", "levels", b"levels", "name", b"name", "revision", b"revision", "state", b"state", "uri", b"uri", "voxel_size", b"voxel_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "data_type", b"data_type", "fill_value", b"fill_value", "format", b"format", "kind", b"kind", "levels", b"levels", "name", b"name", "revision", b"revision", "state", b"state", "uri", b"uri", "voxel_size", b"voxel_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,8 +226,8 @@ class CreateVolumeRequest(_message.Message):
     @_builtins.property
     def volume(self) -> Global___Volume:
         """The volume: name, kind, data type, voxel size, levels[0].shape, and
-        optionally format, channels and chunk and write unit of level 0. The
-        service chooses the rest.
+        optionally format, channels, fill value and chunk and write unit of level
+        0. The service chooses the rest.
         """
 
     def __init__(

@@ -1,7 +1,6 @@
 """Pages of lists (AIP-158): opaque tokens over an offset-free key."""
 
 import base64
-import binascii
 
 from biosegment.client.errors import InvalidArgumentError
 
@@ -31,8 +30,9 @@ def decode_token(token: str) -> str:
         InvalidArgumentError: The token is not one of ours.
     """
     try:
-        return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError):
+        padded = token + "=" * (-len(token) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    except ValueError:
         raise InvalidArgumentError(
             "The page_token is damaged; begin again without one.", field="page_token"
         ) from None

@@ -99,7 +99,7 @@ class App:
 
 def main(
     name: str,
-    make_settings: Callable[[], ServiceSettings],
+    make_settings: Callable[..., ServiceSettings],
     setup: Callable[[App, Any], Awaitable[None]],
 ) -> None:
     """Entry point of a service: ``python -m biosegment.<service>``."""

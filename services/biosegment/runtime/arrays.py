@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorstore as ts
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from biosegment.client import arrays
 from biosegment.client.errors import FailedPreconditionError, NotFoundError
-from biosegment.client.geometry import ZYX, Box, shape_of
+from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of
 from biosegment.client.stubs import SyncStubs
 from biosegment.runtime import log
 from biosegment.v1 import storage_pb2
@@ -133,21 +133,33 @@ def _flag_first(chunks: Any) -> Any:
         first = False
 
 
+def coarser(volume: storage_pb2.Volume, finer: Any, level: int) -> Any:
+    """A lazy view of the next finer level, reduced to the voxels of a level.
+
+    Args:
+        volume: The volume.
+        finer: Tensorstore of level - 1.
+        level: From 1 on.
+    """
+    labels = volume.kind == storage_pb2.VOLUME_KIND_LABELS
+    method: Literal["mode", "mean"] = "mode" if labels else "mean"
+    fine, coarse = (shape_of(volume.levels[n].downsampling) for n in (level - 1, level))
+    factors = [c // f for c, f in zip(coarse, fine, strict=True)]
+    return ts.downsample(finer, [*[1] * (finer.rank - 3), *factors], method=method)
+
+
 def build_pyramid(
     volume: VolumeArray, progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> None:
     """Fills the coarser levels from level 0: means of images, modes of labels.
 
-    Goes write unit by write unit, so memory is bounded by one write unit of a coarse level and
-    the voxels of the finer level under it.
+    Goes write unit by write unit, reading chunk by chunk, so memory is bounded by one write unit
+    and the finer voxels under one chunk.
 
     Args:
         volume: Opened directly.
         progress: Called with (units done, units in all).
     """
-    from biosegment.client.geometry import BlockGrid
-
-    method = "mode" if volume.volume.kind == storage_pb2.VOLUME_KIND_LABELS else "mean"
     levels = volume.volume.levels
     grids = [
         BlockGrid(Box.of_shape(shape_of(level.shape), n), shape_of(level.write_unit))
@@ -155,12 +167,13 @@ def build_pyramid(
     ]
     total, done = sum(len(grid) for grid in grids[1:]), 0
     for n in range(1, len(levels)):
-        fine, coarse = shape_of(levels[n - 1].downsampling), shape_of(levels[n].downsampling)
-        factors = [c // f for c, f in zip(coarse, fine, strict=True)]
-        channels = [1] if volume.volume.channels else []
-        reduced = ts.downsample(volume.store(n - 1), [*channels, *factors], method=method)
-        target = volume.store(n)
+        reduced = coarser(volume.volume, volume.store(n - 1), n)
+        lead = (volume.volume.channels,) if volume.volume.channels else ()
         for box in grids[n]:
-            target[(..., *box.slices)].write(reduced[(..., *box.slices)]).result()
+            unit = np.empty((*lead, *box.shape), volume.dtype)
+            for part in BlockGrid(box, shape_of(levels[n].chunk)):
+                place = part.relative_to(box.start).slices
+                unit[(..., *place)] = reduced[(..., *part.slices)].read().result()
+            volume.write(box, unit)
             done += 1
             progress(done, total)

@@ -52,7 +52,7 @@ class Message:
             await self.raw.ack()
 
     async def nak(self, delay: float) -> None:
-        """Again, after a delay in seconds. (Without a delay JetStream would repeat at once.)"""
+        """Again, after a delay in seconds; without one JetStream would repeat at once."""
         with contextlib.suppress(nats.errors.Error):
             await self.raw.nak(delay=delay)
 

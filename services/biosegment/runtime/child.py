@@ -268,6 +268,8 @@ class Child:
         """Ends the process at once."""
         if self._process is not None and self._process.is_alive():
             self._process.kill()
+            # Reaped here (milliseconds), so that the next task does not take it for alive.
+            self._process.join(1)
 
     async def close(self) -> None:
         """Ends the process."""

@@ -1,0 +1,74 @@
+"""The command line: global options, the groups of commands, errors as one sentence.
+
+Command modules import only typer at module level; grpc, numpy and the rest are imported inside
+the commands, so that --help answers at once.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from biosegment.cli.commands import annotate, campaign, compute, data, job, model, platform
+from biosegment.cli.session import Session
+from biosegment.client.errors import DomainError
+
+
+class _Sentences(typer.core.TyperGroup):
+    """Ends a command that was refused with one sentence on stderr and exit status 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DomainError as error:
+            typer.echo(f"Error: {error.message}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Sentences,
+    help="Active-learning segmentation of volume electron microscopy, at any size.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("biosegment"))
+        raise typer.Exit
+
+
+@app.callback()
+def _globals(
+    ctx: typer.Context,
+    connection: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="BIOSEGMENT_CONNECTION", help="Connection file of the platform to talk to."
+        ),
+    ] = None,
+    project: Annotated[
+        str, typer.Option(envvar="BIOSEGMENT_PROJECT", help="Project that short names belong to.")
+    ] = "default",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write JSON to stdout, for programs.")
+    ] = False,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    ctx.obj = Session(connection_path=connection, project=project, as_json=as_json)
+
+
+platform.register(app)
+data.register(app)
+model.register(app)
+campaign.register(app)
+annotate.register(app)
+compute.register(app)
+job.register(app)

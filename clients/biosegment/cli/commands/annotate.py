@@ -1,0 +1,100 @@
+"""annotate: commit, undo, log."""
+
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from biosegment.cli import parse
+from biosegment.cli.output import show, show_all
+from biosegment.cli.session import session_of
+
+if TYPE_CHECKING:
+    from biosegment.client import Box, Client
+
+annotate_app = typer.Typer(no_args_is_help=True, help="The annotation log.")
+
+
+@annotate_app.command("commit")
+def commit(
+    ctx: typer.Context,
+    dataset: str,
+    mask: Annotated[
+        Path,
+        typer.Argument(
+            help="A .npy or .tif file, axes ZYX: class values, 254 = cleared, 255 = not labelled."
+        ),
+    ],
+    box: Annotated[str | None, typer.Option(help=f"Voxels of the mask, {parse.BOX_HELP}")] = None,
+    proposal: Annotated[
+        str | None, typer.Option(help="The proposal that it answers (campaign/number).")
+    ] = None,
+    claimant: Annotated[
+        str | None, typer.Option(help="Who claimed the proposal.  [default: your user name]")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="Time spent painting.")] = 0.0,
+) -> None:
+    """Commit a mask for a box, or as the answer to a proposal."""
+    from biosegment.cli.files import load_mask
+
+    session = session_of(ctx)
+    if (box is None) == (proposal is None):
+        raise typer.BadParameter("Give either --box or --proposal.")
+    given = parse.optional_box(box)
+    array = load_mask(mask)
+    with session.client() as client:
+        place = given or _box_of(client, proposal or "")
+        commits = client.commit(
+            dataset,
+            place,
+            array,
+            proposal=proposal,
+            claimant=(claimant or getpass.getuser()) if proposal else "",
+            seconds=seconds,
+            tool="cli",
+        )
+    show_all(session, commits, ["name", "box", "classes", "labelled_voxels"])
+
+
+def _box_of(client: "Client", proposal: str) -> "Box":
+    from biosegment.client import Box, names
+    from biosegment.client.errors import NotFoundError
+
+    full = names.expand(names.PROPOSAL, proposal, client.project)
+    project, campaign, _ = names.parse(names.PROPOSAL, full)
+    for known in client.proposals(names.CAMPAIGN.format(project, campaign), limit=100_000):
+        if known.name == full:
+            return Box.from_proto(known.box)
+    raise NotFoundError(f"There is no proposal {full}.", name=full)
+
+
+@annotate_app.command("undo")
+def undo(
+    ctx: typer.Context,
+    annotation: Annotated[str, typer.Argument(help="dataset/revision.")],
+) -> None:
+    """Undo a commit, by another commit."""
+    session = session_of(ctx)
+    with session.client() as client:
+        show(session, client.undo(annotation))
+
+
+@annotate_app.command("log")
+def log(
+    ctx: typer.Context,
+    dataset: str,
+    after: Annotated[int, typer.Option(min=0, help="Only revisions after this one.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most this many.")] = 1000,
+) -> None:
+    """List the commits of a data set."""
+    session = session_of(ctx)
+    with session.client() as client:
+        commits = client.annotations(dataset, after=after, limit=limit)
+    columns = ["revision", "create_time", "author", "source_tool", "box", "classes"]
+    show_all(session, commits, [*columns, "labelled_voxels", "undone_annotation"])
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.add_typer(annotate_app, name="annotate")

@@ -1,0 +1,192 @@
+"""campaign: start, list, show, advance, pause, resume, stop, proposals, claim."""
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from biosegment.cli import parse
+from biosegment.cli.output import as_dict, show, show_all, tell, write_json
+from biosegment.cli.session import session_of
+
+campaign_app = typer.Typer(no_args_is_help=True, help="Active-learning campaigns.")
+
+
+@campaign_app.command("start")
+def start(
+    ctx: typer.Context,
+    name: str,
+    dataset: Annotated[str, typer.Option(help="The data set.")],
+    model: Annotated[str, typer.Option(help="The model.")],
+    base_version: Annotated[
+        str | None, typer.Option(help="Version to start from.  [default: a random first round]")
+    ] = None,
+    strategy: Annotated[str, typer.Option(help="The acquisition function.")] = "entropy",
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value for the strategy; may be repeated."),
+    ] = None,
+    patch: Annotated[str | None, typer.Option(help=f"Patch extent, {parse.SHAPE_HELP}")] = None,
+    initial: Annotated[int, typer.Option(min=0, help="Patches in the first round.")] = 0,
+    batch: Annotated[int, typer.Option(min=0, help="Patches in every later round.")] = 0,
+    pool: Annotated[int, typer.Option(min=0, help="Candidates looked at in each round.")] = 0,
+    budget: Annotated[int, typer.Option(min=0, help="Patches to label in all.")] = 0,
+    region: Annotated[
+        str | None, typer.Option(help=f"Where proposals may lie, {parse.BOX_HELP}")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Label volume to measure each round's model against.")
+    ] = None,
+    evaluate_box: Annotated[
+        str | None, typer.Option(help=f"Voxels to measure on, {parse.BOX_HELP}")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=0, help="Training steps of the first round.")] = 0,
+    round_steps: Annotated[int, typer.Option(min=0, help="Training steps of later rounds.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    automatic: Annotated[
+        bool, typer.Option("--automatic", help="Each step starts the next by itself.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check everything, start nothing.")
+    ] = False,
+) -> None:
+    """Start a campaign. What is 0 or not given takes the service's default."""
+    session = session_of(ctx)
+    if evaluate_box is not None and reference is None:
+        raise typer.BadParameter("--evaluate-box needs --reference.")
+    plan = None if reference is None else (reference, parse.optional_box(evaluate_box))
+    from biosegment.v1.jobs_pb2 import TrainingSettings
+
+    with session.client() as client:
+        campaign = client.start_campaign(
+            name,
+            dataset=dataset,
+            model=model,
+            base_version=base_version,
+            strategy=strategy,
+            strategy_parameters=parse.parameters(parameter),
+            patch=parse.shape(patch),
+            initial_patches=initial,
+            batch_patches=batch,
+            pool_patches=pool,
+            budget_patches=budget,
+            region=parse.optional_box(region),
+            evaluate_on=plan,
+            initial_training=TrainingSettings(steps=steps),
+            round_training=TrainingSettings(steps=round_steps),
+            seed=seed,
+            automatic=automatic,
+            validate_only=check,
+        )
+        show(session, campaign)
+
+
+@campaign_app.command("list")
+def list_campaigns(ctx: typer.Context) -> None:
+    """List the campaigns of the project."""
+    session = session_of(ctx)
+    with session.client() as client:
+        columns = ["name", "state", "dataset", "model", "strategy.name", "state_reason"]
+        show_all(session, client.campaigns(), columns)
+
+
+@campaign_app.command("show")
+def show_campaign(ctx: typer.Context, campaign: str) -> None:
+    """Show a campaign and its rounds."""
+    session = session_of(ctx)
+    with session.client() as client:
+        found, rounds = client.campaign(campaign), client.rounds(campaign)
+    if session.as_json:
+        write_json({**as_dict(found), "rounds": [as_dict(each) for each in rounds]})
+        return
+    show(session, found)
+    typer.echo()
+    columns = ["name", "state", "labelled_patches", "version", "metrics", "seconds"]
+    show_all(session, rounds, columns, empty="No round was opened yet.")
+
+
+@campaign_app.command("advance")
+def advance(
+    ctx: typer.Context,
+    campaign: str,
+    close_round: Annotated[
+        bool, typer.Option("--close-round", help="Train even if proposals are still open.")
+    ] = False,
+) -> None:
+    """Do the next step of a campaign if it is due."""
+    session = session_of(ctx)
+    with session.client() as client:
+        answer = client.advance(campaign, close_round=close_round)
+    if session.as_json:
+        write_json(as_dict(answer))
+    else:
+        typer.echo(answer.message)
+
+
+def _set_state(ctx: typer.Context, campaign: str, state: str, reason: str) -> None:
+    from biosegment.v1 import campaigns_pb2
+
+    session = session_of(ctx)
+    value = campaigns_pb2.CampaignState.Value(f"CAMPAIGN_STATE_{state}")
+    with session.client() as client:
+        show(session, client.set_campaign_state(campaign, value, reason))
+
+
+Reason = Annotated[str, typer.Option(help="Why, in a sentence.")]
+
+
+@campaign_app.command("pause")
+def pause(ctx: typer.Context, campaign: str, reason: Reason = "") -> None:
+    """Hold a campaign: nothing new is started."""
+    _set_state(ctx, campaign, "PAUSED", reason)
+
+
+@campaign_app.command("resume")
+def resume(ctx: typer.Context, campaign: str, reason: Reason = "") -> None:
+    """Let a paused or failed campaign go on."""
+    _set_state(ctx, campaign, "ACTIVE", reason)
+
+
+@campaign_app.command("stop")
+def stop(ctx: typer.Context, campaign: str, reason: Reason = "") -> None:
+    """End a campaign for good."""
+    _set_state(ctx, campaign, "FINISHED", reason)
+
+
+_PROPOSAL_COLUMNS = ["name", "box", "score", "state", "claimant", "annotation"]
+
+
+@campaign_app.command("proposals")
+def proposals(
+    ctx: typer.Context,
+    campaign: str,
+    index: Annotated[int, typer.Option("--round", min=0, help="Only of this round.")] = 0,
+) -> None:
+    """List the proposals of a campaign, best first."""
+    session = session_of(ctx)
+    with session.client() as client:
+        show_all(session, client.proposals(campaign, round_index=index), _PROPOSAL_COLUMNS)
+
+
+@campaign_app.command("claim")
+def claim(
+    ctx: typer.Context,
+    campaign: str,
+    claimant: Annotated[
+        str | None, typer.Option(help="Who will label.  [default: your user name]")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="At most this many.")] = 1,
+) -> None:
+    """Borrow proposals to label; answer them with `biosegment annotate commit`."""
+    session = session_of(ctx)
+    who = claimant or getpass.getuser()
+    with session.client() as client:
+        lent = client.claim(campaign, who, count=count)
+    show_all(session, lent, _PROPOSAL_COLUMNS, empty="There is nothing to label now.")
+    if lent and not session.as_json:
+        tell(f"Lent to {who}.")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.add_typer(campaign_app, name="campaign")

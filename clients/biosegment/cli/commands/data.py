@@ -1,0 +1,138 @@
+"""project, import, import-labels, dataset, class, export."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biosegment.cli import parse
+from biosegment.cli.follow import finish
+from biosegment.cli.output import show, show_all
+from biosegment.cli.session import session_of
+
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job, or only start it.")]
+
+project_app = typer.Typer(no_args_is_help=True, help="Projects: people and their data sets.")
+dataset_app = typer.Typer(no_args_is_help=True, help="Data sets: raw volumes with metadata.")
+class_app = typer.Typer(no_args_is_help=True, help="Label classes of the project.")
+
+
+@project_app.command("create")
+def project_create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help='a-z, 0-9 and "-".')],
+    display_name: Annotated[str, typer.Option(help="For people.")] = "",
+) -> None:
+    """Make a project."""
+    session = session_of(ctx)
+    with session.client() as client:
+        show(session, client.create_project(name, display_name=display_name))
+
+
+@project_app.command("list")
+def project_list(ctx: typer.Context) -> None:
+    """List every project."""
+    session = session_of(ctx)
+    with session.client() as client:
+        show_all(session, client.projects(), ["name", "display_name", "create_time"])
+
+
+def import_images(
+    ctx: typer.Context,
+    path: Annotated[Path, typer.Argument(help="A TIFF file, or a folder of TIFF files.")],
+    dataset: Annotated[str, typer.Option(help="Name of the data set to make.")],
+    voxel_size: Annotated[
+        str | None,
+        typer.Option(help="z,y,x in nanometres.  [default: as the file says]"),
+    ] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option("--meta", help="key=value, such as organism=mouse; may be repeated."),
+    ] = None,
+    volume: Annotated[str | None, typer.Option(help="Name of the raw volume.")] = None,
+    wait: Wait = True,
+) -> None:
+    """Import an image stack as a new data set."""
+    session = session_of(ctx)
+    size, facts = parse.voxel_size(voxel_size), parse.pairs(metadata)
+    with session.client() as client:
+        job = client.import_volume(
+            path, dataset=dataset, voxel_size=size, metadata=facts, volume=volume
+        )
+        finish(session, client, job, wait=wait)
+
+
+def import_labels(
+    ctx: typer.Context,
+    path: Annotated[Path, typer.Argument(help="A TIFF file, or a folder of TIFF files.")],
+    dataset: Annotated[str, typer.Option(help="The data set that the labels belong to.")],
+    volume: Annotated[str | None, typer.Option(help="Name of the label volume.")] = None,
+    wait: Wait = True,
+) -> None:
+    """Import reference labels of a data set."""
+    session = session_of(ctx)
+    with session.client() as client:
+        job = client.import_labels(path, dataset=dataset, volume=volume)
+        finish(session, client, job, wait=wait)
+
+
+def export(
+    ctx: typer.Context,
+    volume: Annotated[str, typer.Argument(help="The volume.")],
+    path: Annotated[Path, typer.Argument(help="Where to; must not exist.")],
+    kind: Annotated[str, typer.Option("--format", help="tiff or ome-zarr.")] = "tiff",
+    wait: Wait = True,
+) -> None:
+    """Export a volume to files."""
+    session = session_of(ctx)
+    with session.client() as client:
+        finish(session, client, client.export(volume, path, format=kind), wait=wait)
+
+
+@dataset_app.command("list")
+def dataset_list(ctx: typer.Context) -> None:
+    """List the data sets of the project."""
+    session = session_of(ctx)
+    with session.client() as client:
+        show_all(session, client.datasets(), ["name", "shape", "voxel_size", "revision"])
+
+
+@dataset_app.command("show")
+def dataset_show(ctx: typer.Context, dataset: str) -> None:
+    """Show a data set."""
+    session = session_of(ctx)
+    with session.client() as client:
+        show(session, client.dataset(dataset))
+
+
+@class_app.command("set")
+def class_set(
+    ctx: typer.Context,
+    value: Annotated[int, typer.Argument(min=0, max=253, help="Value in masks; 0 is background.")],
+    name: Annotated[str, typer.Argument(help="For people.")],
+    color: Annotated[str, typer.Option(help="#rrggbb.")] = "",
+    term: Annotated[str, typer.Option(help="Ontology term, such as GO:0005739.")] = "",
+) -> None:
+    """Make or change a label class."""
+    session = session_of(ctx)
+    with session.client() as client:
+        show(session, client.put_label_class(value, name, color=color, ontology_term=term))
+
+
+@class_app.command("list")
+def class_list(ctx: typer.Context) -> None:
+    """List the label classes of the project."""
+    session = session_of(ctx)
+    with session.client() as client:
+        columns = ["value", "display_name", "color", "ontology_term"]
+        show_all(session, client.label_classes(), columns)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.add_typer(project_app, name="project")
+    app.command("import")(import_images)
+    app.command("import-labels")(import_labels)
+    app.add_typer(dataset_app, name="dataset")
+    app.add_typer(class_app, name="class")
+    app.command("export")(export)

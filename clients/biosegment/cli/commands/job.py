@@ -1,0 +1,62 @@
+"""job: list, show, watch, cancel, retry."""
+
+from typing import Annotated
+
+import typer
+
+from biosegment.cli.commands.data import Wait
+from biosegment.cli.follow import finish
+from biosegment.cli.output import show, show_all
+from biosegment.cli.session import session_of
+
+job_app = typer.Typer(no_args_is_help=True, help="Jobs: long pieces of work.")
+
+
+@job_app.command("list")
+def list_jobs(
+    ctx: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most this many.")] = 50,
+) -> None:
+    """List the jobs of the project, newest first."""
+    session = session_of(ctx)
+    with session.client() as client:
+        jobs = client.jobs(limit=limit)
+    columns = ["name", "kind", "state", "progress.stage", "create_time", "error.message"]
+    show_all(session, jobs, columns)
+
+
+@job_app.command("show")
+def show_job(ctx: typer.Context, job: str) -> None:
+    """Show a job."""
+    session = session_of(ctx)
+    with session.client() as client:
+        show(session, client.job(job))
+
+
+@job_app.command("watch")
+def watch(ctx: typer.Context, job: str) -> None:
+    """Follow a job to its end."""
+    session = session_of(ctx)
+    with session.client() as client:
+        finish(session, client, client.job(job))
+
+
+@job_app.command("cancel")
+def cancel(ctx: typer.Context, job: str) -> None:
+    """Ask for the cancellation of a job."""
+    session = session_of(ctx)
+    with session.client() as client:
+        show(session, client.cancel(job))
+
+
+@job_app.command("retry")
+def retry(ctx: typer.Context, job: str, wait: Wait = True) -> None:
+    """Queue a failed, cancelled or partially succeeded job again."""
+    session = session_of(ctx)
+    with session.client() as client:
+        finish(session, client, client.retry(job), wait=wait)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.add_typer(job_app, name="job")

@@ -1,0 +1,93 @@
+"""up, status, demo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biosegment.cli.output import show_values, tell
+from biosegment.cli.session import session_of
+
+_FORWARD = {
+    "ignore_unknown_options": True,
+    "allow_extra_args": True,
+    "help_option_names": ["--forwarded-help"],
+}
+
+
+def up(
+    ctx: typer.Context,
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="BIOSEGMENT_HOME",
+            help="Folder of everything that the platform keeps.  [default: ~/.biosegment]",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Where the gateway listens; the services stay on 127.0.0.1.")
+    ] = "127.0.0.1",
+    gateway_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the gateway; 0 means any free one.")
+    ] = 8787,
+    import_root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder that imports may read from; may be repeated.  "
+            "[default: the current folder and your home]"
+        ),
+    ] = None,
+    export_root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder that exports may write to; may be repeated.  "
+            "[default: the current folder and your home]"
+        ),
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the whole platform on this machine until Ctrl-C."""
+    from biosegment.cli.up.command import run
+
+    run(
+        session_of(ctx),
+        home=home,
+        host=host,
+        gateway_port=gateway_port,
+        import_roots=import_root,
+        export_roots=export_root,
+        log_level=log_level,
+    )
+
+
+def status(ctx: typer.Context) -> None:
+    """Show how each service of the running platform answers."""
+    session = session_of(ctx)
+    with session.client() as client:
+        answers = client.health()
+        gateway = client.connection.gateway_url
+    show_values(session, {**answers, "gateway": gateway} if gateway else answers)
+    down = [name for name, answer in answers.items() if answer != "serving"]
+    if down:
+        tell(f"Error: {', '.join(down)} cannot be used now; their logs say why.")
+        raise typer.Exit(1)
+
+
+def demo(ctx: typer.Context) -> None:
+    """Run the main job on a phantom or on your data, and write a report."""
+    import typer.main
+
+    from biosegment.cli.demo.command import demo as real
+
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command()(real)
+    command = typer.main.get_command(alone)
+    with command.make_context("biosegment demo", list(ctx.args), parent=ctx.parent) as inner:
+        command.invoke(inner)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(up)
+    app.command()(status)
+    app.command(context_settings=_FORWARD)(demo)

@@ -1,0 +1,92 @@
+"""Small arrays in files: .npy, and .tif where tifffile is installed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biosegment.client.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_TIFF = (".tif", ".tiff")
+
+
+def load_mask(path: Path) -> "NDArray[Any]":
+    """An array with axes ZYX; a two-dimensional one is read as a single section.
+
+    Raises:
+        NotFoundError: There is no such file.
+        InvalidArgumentError: It is no array of two or three axes.
+    """
+    array = _load(path)
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or array.size == 0:
+        raise InvalidArgumentError(
+            f"{path} has shape {array.shape}; a mask has axes ZYX, or YX for one section.",
+            path=path,
+        )
+    return array
+
+
+def check_target(path: Path) -> None:
+    """Checks where an array is to go before it is computed.
+
+    Raises:
+        AlreadyExistsError: The file exists.
+        InvalidArgumentError: The format is neither .npy nor .tif.
+        NotFoundError: Its folder does not exist.
+    """
+    _check_suffix(path)
+    if path.exists():
+        raise AlreadyExistsError(f"{path} exists; choose another name or remove it.", path=path)
+    if not path.absolute().parent.is_dir():
+        raise NotFoundError(f"There is no folder {path.absolute().parent}.", path=path)
+
+
+def save(path: Path, array: "NDArray[Any]") -> None:
+    """Writes an array, axes ZYX or CZYX, by the suffix of the path."""
+    if path.suffix.lower() in _TIFF:
+        _tifffile().imwrite(path, array, compression="zlib")
+    else:
+        import numpy as np
+
+        np.save(path, array, allow_pickle=False)
+
+
+def _load(path: Path) -> "NDArray[Any]":
+    import numpy as np
+
+    _check_suffix(path)
+    if not path.is_file():
+        raise NotFoundError(f"There is no file {path}.", path=path)
+    try:
+        if path.suffix.lower() in _TIFF:
+            array: NDArray[Any] = _tifffile().imread(path)
+            return array
+        loaded: NDArray[Any] = np.load(path, allow_pickle=False)
+        return loaded
+    except FailedPreconditionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - damaged files raise whatever the format meets
+        raise InvalidArgumentError(f"{path} cannot be read: {error}.", path=path) from None
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix.lower() not in (".npy", *_TIFF):
+        raise InvalidArgumentError(f'"{path.name}" must end in .npy or .tif.', path=path)
+
+
+def _tifffile() -> Any:
+    try:
+        import tifffile
+    except ImportError:
+        raise FailedPreconditionError(
+            "TIFF files need the package tifffile (pip install tifffile); or use .npy."
+        ) from None
+    return tifffile

@@ -1,0 +1,114 @@
+"""Following a job: a progress bar on stderr, its outcome as the answer."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from biosegment.cli.output import show, tell
+from biosegment.cli.session import Session
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from biosegment.client import Client
+    from biosegment.v1.jobs_pb2 import Job
+
+
+def finish(session: Session, client: "Client", job: "Job", *, wait: bool = True) -> None:
+    """Follows a job to its end, unless told not to wait, and writes it.
+
+    A Ctrl-C stops the following, not the job.
+
+    Raises:
+        DomainError: The job failed.
+        typer.Exit: It succeeded only in part, or the following was interrupted.
+    """
+    if wait:
+        try:
+            job = _follow(client, job)
+        except KeyboardInterrupt:
+            tell(
+                f"\n{job.name} goes on. Watch it with: biosegment job watch {job.name}\n"
+                f"Cancel it with: biosegment job cancel {job.name}"
+            )
+            raise typer.Exit(130) from None
+    show(session, job)
+    _tell_of_losses(job)
+
+
+def _tell_of_losses(job: "Job") -> None:
+    from biosegment.v1.jobs_pb2 import JOB_STATE_PARTIALLY_SUCCEEDED
+
+    if job.state != JOB_STATE_PARTIALLY_SUCCEEDED:
+        return
+    why = f" ({job.partial_failures[0].error.message})" if job.partial_failures else ""
+    tell(
+        f"Error: {job.blocks.quarantined} of {job.blocks.total} blocks failed{why}. "
+        f"Try them again with: biosegment job retry {job.name}"
+    )
+    raise typer.Exit(1)
+
+
+def _follow(client: "Client", job: "Job") -> "Job":
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return _with_bar(client, job, console) if console.is_terminal else _with_lines(client, job)
+
+
+def _with_bar(client: "Client", job: "Job", console: "Console") -> "Job":
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(_headline(job), total=None, detail="")
+
+        def on_progress(job: "Job") -> None:
+            progress.update(
+                task,
+                description=_headline(job),
+                completed=job.progress.done,
+                total=job.progress.total or None,
+                detail=_detail(job),
+            )
+
+        return client.wait(job, on_progress)
+
+
+def _with_lines(client: "Client", job: "Job") -> "Job":
+    last = ""
+
+    def on_progress(job: "Job") -> None:
+        nonlocal last
+        if (line := _headline(job)) != last:
+            last = line
+            tell(f"{job.name}: {line}")
+
+    return client.wait(job, on_progress)
+
+
+def _headline(job: "Job") -> str:
+    from biosegment.v1 import jobs_pb2
+
+    kind = jobs_pb2.JobKind.Name(job.kind).removeprefix("JOB_KIND_").lower()
+    state = jobs_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower().replace("_", " ")
+    running = job.state == jobs_pb2.JOB_STATE_RUNNING and job.progress.stage
+    tried = f", try {job.failures + 1}" if job.failures and running else ""
+    return f"{kind}: {job.progress.stage if running else state}{tried}"
+
+
+def _detail(job: "Job") -> str:
+    progress = job.progress
+    parts = [f"{progress.done}/{progress.total}"] if progress.total else []
+    if progress.rate:
+        parts.append(f"{progress.rate:.3g}/s")
+    if progress.HasField("eta"):
+        minutes, seconds = divmod(progress.eta.seconds, 60)
+        parts.append(f"{minutes}:{seconds:02d} left")
+    parts += [f"{name} {value:.4g}" for name, value in sorted(progress.figures.items())]
+    return " · ".join(parts)

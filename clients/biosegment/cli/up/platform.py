@@ -1,0 +1,290 @@
+"""The platform on one machine, for `biosegment up`, for the demo and for tests."""
+
+import contextlib
+import importlib.util
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from biosegment.cli.up import nats
+from biosegment.cli.up.home import Home
+from biosegment.cli.up.ports import free_ports, listening
+from biosegment.cli.up.process import Spec
+from biosegment.cli.up.supervisor import Supervisor
+from biosegment.client.connection import SERVICES, Connection, default_home
+from biosegment.client.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
+
+START_SECONDS = 90.0
+_FIRST_PROJECT = "projects/default"
+_STAGES = {"registry": 1, "storage": 1, "ingest": 2, "acquisition": 2, "training": 2}
+_STAGES |= {"inference": 2, "gateway": 3}
+_NEEDED = ("nats", "sqlalchemy", "tensorstore", "tifffile", "torch", "pytorch_lightning", "fastapi")
+
+
+def _own_roots() -> list[Path]:
+    return [Path.cwd(), Path.home()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run the platform.
+
+    Attributes:
+        home: Folder of everything it keeps.
+        host: Where the gateway listens; the services listen on 127.0.0.1 only.
+        gateway_port: 0 means any free one.
+        import_roots: Folders that imports may read from.
+        export_roots: Folders that exports may write to.
+        log_level: debug, info, warning or error.
+        environment: Further settings of the services, such as BIOSEGMENT_LEASE_SECONDS.
+    """
+
+    home: Path = field(default_factory=default_home)
+    host: str = "127.0.0.1"
+    gateway_port: int = 0
+    import_roots: Sequence[Path] = field(default_factory=_own_roots)
+    export_roots: Sequence[Path] = field(default_factory=_own_roots)
+    log_level: str = "info"
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Platform:
+    """A running platform. Use it with ``with``, or call ``start`` and ``stop``.
+
+    Attributes:
+        options: How it is run.
+        home: Its folder.
+    """
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self.home = Home(self.options.home)
+        self._connection: Connection | None = None
+        self._supervisor: Supervisor | None = None
+
+    def start(self, timeout: float = START_SECONDS) -> None:
+        """Starts every process and returns once all are healthy.
+
+        Raises:
+            FailedPreconditionError: A part is not installed, or a platform runs on this home.
+            DeadlineError: Something was not healthy within the timeout.
+            UnavailableError: A process keeps ending; the message has the end of its log.
+        """
+        _check_installed()
+        server = nats.find_server()
+        self.home.lock()
+        try:
+            self._supervisor = Supervisor(self._specs(server), self.home.logs)
+            self._supervisor.start(timeout)
+            self._make_first_project()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stops everything in order: gateway, workers, storage and record, bus."""
+        try:
+            if self._supervisor is not None:
+                self._supervisor.stop()
+        finally:
+            self._clean_up()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until the platform has stopped; whether it has.
+
+        Raises:
+            UnavailableError: It stopped because a process keeps ending.
+        """
+        return self._running.wait(timeout)
+
+    @property
+    def connection(self) -> Connection:
+        """Token and addresses.
+
+        Raises:
+            FailedPreconditionError: The platform does not run.
+        """
+        if self._connection is None:
+            raise FailedPreconditionError("The platform does not run.")
+        return self._connection
+
+    @property
+    def connection_path(self) -> Path:
+        """The connection file."""
+        return self.home.connection
+
+    def process(self, name: str) -> int | None:
+        """The process id of "nats", a service or "gateway"; None while it is being restarted.
+
+        Raises:
+            NotFoundError: There is no process of that name.
+        """
+        return self._running.process(name).pid
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Sends a signal to a process, which is then restarted at the same address.
+
+        Raises:
+            NotFoundError: There is no process of that name.
+        """
+        self._running.process(name).kill(number)
+
+    def log(self, name: str) -> Path:
+        """The log file of a process.
+
+        Raises:
+            NotFoundError: There is no process of that name.
+        """
+        return self._running.process(name).log
+
+    @property
+    def _running(self) -> Supervisor:
+        if self._supervisor is None:
+            raise FailedPreconditionError("The platform does not run.")
+        return self._supervisor
+
+    def _make_first_project(self) -> None:
+        from biosegment.client.stubs import SyncStubs
+        from biosegment.v1 import registry_pb2
+
+        request = registry_pb2.CreateProjectRequest(
+            request_id=str(uuid.uuid4()),
+            project=registry_pb2.Project(name=_FIRST_PROJECT, display_name="Default"),
+        )
+        with SyncStubs(self.connection) as stubs, contextlib.suppress(AlreadyExistsError):
+            stubs.registry.CreateProject(request)
+
+    def _clean_up(self) -> None:
+        self._supervisor = None
+        self._connection = None
+        self.home.connection.unlink(missing_ok=True)
+        self.home.unlock()
+
+    def _specs(self, server: str) -> list[Spec]:
+        options, home = self.options, self.home
+        bus_port, gateway_port, *ports = free_ports(2 + len(SERVICES))
+        gateway_port = options.gateway_port or gateway_port
+        bus_token = home.secret("bus-token")
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        connection = Connection(
+            token=home.secret("token"),
+            addresses={
+                name: f"127.0.0.1:{port}" for name, port in zip(SERVICES, ports, strict=True)
+            },
+            gateway_url=f"http://{host}:{gateway_port}",
+        )
+        if listening(options.host, gateway_port):
+            raise FailedPreconditionError(
+                f"Port {gateway_port} of {options.host} is taken; choose another with "
+                "--gateway-port (0 means any free one)."
+            )
+        connection.save(home.connection)
+        self._connection = connection
+        config = nats.write_config(home.nats, bus_port, bus_token)
+        environment = {
+            "BIOSEGMENT_NATS_URL": f"nats://{bus_token}@127.0.0.1:{bus_port}",
+            "BIOSEGMENT_CONNECTION": str(home.connection),
+            "BIOSEGMENT_DATABASE_URL": f"sqlite+aiosqlite:///{home.database}",
+            "BIOSEGMENT_STORE": str(home.store),
+            "BIOSEGMENT_IMPORT_ROOTS": _joined(options.import_roots),
+            "BIOSEGMENT_EXPORT_ROOTS": _joined(options.export_roots),
+            "BIOSEGMENT_GATEWAY_LISTEN": f"{host}:{gateway_port}",
+            "BIOSEGMENT_LOG_LEVEL": options.log_level,
+            "PYTHONUNBUFFERED": "1",
+            **options.environment,
+        }
+        python = (sys.executable, "-m")
+        specs = [
+            Spec(
+                name="nats",
+                command=(server, "-c", str(config)),
+                stage=0,
+                ready=lambda: listening("127.0.0.1", bus_port),
+                environment=environment,
+                afterwards=(*python, "biosegment.runtime.provision"),
+            )
+        ]
+        for name in SERVICES:
+            listen = {"BIOSEGMENT_LISTEN": connection.address(name)}
+            specs.append(
+                Spec(
+                    name=name,
+                    command=(*python, f"biosegment.{name}"),
+                    stage=_STAGES[name],
+                    ready=_Serving(connection, name),
+                    environment=environment | listen,
+                )
+            )
+        specs.append(
+            Spec(
+                name="gateway",
+                command=(*python, "biosegment.gateway"),
+                stage=_STAGES["gateway"],
+                ready=lambda: _answers(f"{connection.gateway_url}/version"),
+                environment=environment,
+            )
+        )
+        return specs
+
+    def __enter__(self) -> "Platform":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class _Serving:
+    """Whether a service reports itself as serving."""
+
+    def __init__(self, connection: Connection, service: str) -> None:
+        self._connection = connection
+        self._service = service
+
+    def __call__(self) -> bool:
+        from biosegment.client.health import check
+
+        host, _, port = self._connection.address(self._service).rpartition(":")
+        # A plain connection is tried first: gRPC would wait and retry by itself.
+        return listening(host, int(port)) and check(self._connection, self._service) == "serving"
+
+
+def _answers(url: str) -> bool:
+    # Whatever proxy the environment names, this is our own port.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=2.0) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _joined(roots: Sequence[Path]) -> str:
+    folders = []
+    for root in roots:
+        folder = root.expanduser().absolute()
+        if not folder.is_dir():
+            raise NotFoundError(f"{root} is not a folder that files can come from or go to.")
+        folders.append(str(folder))
+    return os.pathsep.join(folders)
+
+
+def _check_installed() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise FailedPreconditionError(
+            f"`biosegment up` runs every service, and {', '.join(missing)} is not installed here. "
+            "Install the whole platform with: pip install 'biosegment[all]'"
+        )

@@ -1,0 +1,117 @@
+"""One child process: started, watched, stopped, its output kept in a log file."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_MAX_LOG_BYTES = 10 << 20
+_LAUNCHER = Path(__file__).with_name("launch.py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What to run.
+
+    Attributes:
+        name: Names the process and its log file.
+        command: Program and arguments.
+        stage: Stages start in ascending order, each when the one before is ready, and stop in
+            descending order.
+        ready: Whether the process does its work now; called every now and then.
+        environment: Added to the environment of this process.
+        afterwards: Command to run to its end each time the process has become ready.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    stage: int
+    ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    afterwards: tuple[str, ...] = ()
+
+
+class Process:
+    """A running, or dead, instance of a Spec. Used by one thread, except for ``kill``."""
+
+    def __init__(self, spec: Spec, log: Path) -> None:
+        self.spec = spec
+        self.log = log
+        self._running: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None while it does not run."""
+        running = self._running
+        return running.pid if running is not None and running.returncode is None else None
+
+    def start(self) -> None:
+        """Starts it, in a session of its own so that a Ctrl-C reaches only the supervisor."""
+        self._running = self._spawn(self.spec.command)
+
+    def run_afterwards(self, timeout: float) -> bool:
+        """Runs the command that follows readiness; whether it ended well within the timeout."""
+        if not self.spec.afterwards:
+            return True
+        once = self._spawn(self.spec.afterwards)
+        try:
+            return once.wait(timeout) == 0
+        except subprocess.TimeoutExpired:
+            once.kill()
+            once.wait()
+            return False
+
+    def poll(self) -> int | None:
+        """Its exit status once it has ended, negative for a signal; None while it runs."""
+        return None if self._running is None else self._running.poll()
+
+    def ask_to_stop(self) -> None:
+        """Sends SIGTERM."""
+        self.kill(signal.SIGTERM)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Sends a signal to the process; one that does not run is left alone."""
+        if self._running is not None:
+            self._running.send_signal(number)
+
+    def end(self, timeout: float) -> bool:
+        """Waits for the end; after the timeout kills its whole process group. Whether it obeyed."""
+        if self._running is None:
+            return True
+        try:
+            self._running.wait(timeout)
+            return True
+        except subprocess.TimeoutExpired:
+            os.killpg(self._running.pid, signal.SIGKILL)
+            self._running.wait()
+            return False
+
+    def last_lines(self, count: int = 5) -> str:
+        """The end of its log file."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - 4096))
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return "\n".join(lines[-count:])
+
+    def rotate_log(self) -> None:
+        """Sets a log file aside that has grown large. Called before the first start."""
+        if self.log.exists() and self.log.stat().st_size > _MAX_LOG_BYTES:
+            self.log.replace(self.log.with_name(self.log.name + ".1"))
+
+    def _spawn(self, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        launcher = (sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()))
+        with self.log.open("ab") as log:
+            return subprocess.Popen(  # noqa: S603 - our own commands
+                [*launcher, *command],
+                env={**os.environ, **self.spec.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )

@@ -1,0 +1,186 @@
+"""Starts processes in stages, restarts the ones that die, stops all of them in order.
+
+One thread owns every process: the kernel ties a child to the *thread* that started it.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from biosegment.cli.up.process import Process, Spec
+from biosegment.client.errors import DeadlineError, NotFoundError, UnavailableError
+
+_POLL_SECONDS = 0.1
+_FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
+_AFTERWARDS_SECONDS = 70.0
+
+
+class _Tended:
+    """A process with its history of crashes."""
+
+    def __init__(self, process: Process, window: float) -> None:
+        self.process = process
+        self._window = window
+        self._crashes: deque[float] = deque()
+        self.due: float | None = None
+        self.settled = False
+
+    def crashed(self, now: float) -> int:
+        """Notes a crash and plans the restart; how many there were within the window."""
+        self._crashes.append(now)
+        while now - self._crashes[0] > self._window:
+            self._crashes.popleft()
+        count = len(self._crashes)
+        self.due = now + min(_FIRST_DELAY * 2.0 ** (count - 1), _LONGEST_DELAY)
+        self.settled = False
+        return count
+
+
+class Supervisor:
+    """Keeps a set of processes running."""
+
+    def __init__(
+        self,
+        specs: Sequence[Spec],
+        logs: Path,
+        *,
+        crash_limit: int = 5,
+        crash_window: float = 60.0,
+        stop_seconds: float = 15.0,
+    ) -> None:
+        """Makes the supervisor; nothing runs yet.
+
+        Args:
+            specs: What to run.
+            logs: Folder of the log files, one per process.
+            crash_limit: So many ends of one process within the window, and all is stopped.
+            crash_window: Seconds.
+            stop_seconds: How long a process may take to obey SIGTERM.
+        """
+        self._tended = {
+            spec.name: _Tended(Process(spec, logs / f"{spec.name}.log"), crash_window)
+            for spec in specs
+        }
+        self._stages = sorted({spec.stage for spec in specs})
+        self._crash_limit = crash_limit
+        self._crash_window = crash_window
+        self._stop_seconds = stop_seconds
+        self._deadline = 0.0
+        self._stopping = threading.Event()
+        self._up = threading.Event()
+        self._ended = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+
+    def start(self, timeout: float) -> None:
+        """Starts everything and returns once all is ready.
+
+        Raises:
+            DeadlineError: Something was not ready within the timeout; all is stopped again.
+            UnavailableError: A process keeps ending; all is stopped again.
+        """
+        self._deadline = time.monotonic() + timeout
+        self._thread.start()
+        try:
+            self._up.wait()
+        except BaseException:
+            self.stop()
+            raise
+        if self._failure is not None:
+            self._ended.wait()
+            raise self._failure
+
+    def stop(self) -> None:
+        """Stops everything, last stage first; returns when no process is left."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until everything has stopped; whether it has.
+
+        Raises:
+            UnavailableError: It stopped because a process keeps ending.
+        """
+        if not self._ended.wait(timeout):
+            return False
+        if self._failure is not None:
+            raise self._failure
+        return True
+
+    def process(self, name: str) -> Process:
+        """A process by its name.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        if name not in self._tended:
+            known = ", ".join(self._tended)
+            raise NotFoundError(f'There is no process "{name}"; there are {known}.', name=name)
+        return self._tended[name].process
+
+    def _run(self) -> None:
+        try:
+            self._bring_up()
+            self._up.set()
+            while not self._stopping.wait(_POLL_SECONDS):
+                self._tend()
+        except Exception as error:  # noqa: BLE001 - handed to the thread that waits
+            self._failure = error
+        finally:
+            self._bring_down()
+            self._ended.set()
+            self._up.set()
+
+    def _bring_up(self) -> None:
+        for stage in self._stages:
+            members = self._members(stage)
+            for tended in members:
+                tended.process.rotate_log()
+                tended.due = time.monotonic()
+            while not all(tended.settled for tended in members):
+                self._tend()
+                late = [t.process.spec.name for t in members if not t.settled]
+                if late and time.monotonic() > self._deadline:
+                    last = self.process(late[0])
+                    raise DeadlineError(
+                        f"Not ready in time: {', '.join(late)}. The log {last.log} ends:\n"
+                        f"{last.last_lines()}",
+                        log=last.log,
+                    )
+                if self._stopping.wait(_POLL_SECONDS):
+                    return
+
+    def _bring_down(self) -> None:
+        for stage in reversed(self._stages):
+            members = [tended.process for tended in self._members(stage)]
+            for process in members:
+                process.ask_to_stop()
+            end = time.monotonic() + self._stop_seconds
+            for process in members:
+                process.end(max(0.0, end - time.monotonic()))
+
+    def _members(self, stage: int) -> list[_Tended]:
+        return [t for t in self._tended.values() if t.process.spec.stage == stage]
+
+    def _tend(self) -> None:
+        for tended in self._tended.values():
+            now = time.monotonic()
+            process = tended.process
+            if tended.due is not None:
+                if now >= tended.due:
+                    tended.due = None
+                    process.start()
+            elif (status := process.poll()) is not None:
+                if tended.crashed(now) >= self._crash_limit:
+                    raise UnavailableError(
+                        f"{process.spec.name} ended {self._crash_limit} times within "
+                        f"{self._crash_window:g} s (last with status {status}). "
+                        f"Its log {process.log} ends:\n{process.last_lines()}",
+                        process=process.spec.name,
+                        log=process.log,
+                    )
+            elif process.pid is not None and not tended.settled and process.spec.ready():
+                tended.settled = process.run_afterwards(_AFTERWARDS_SECONDS)

@@ -1,0 +1,92 @@
+"""What every group of verbs stands on: the stubs, names, pages."""
+
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from functools import cached_property
+from typing import Any, TypeVar
+
+from biosegment.client import names
+from biosegment.client.connection import Connection
+from biosegment.client.stubs import AsyncStubs
+
+_T = TypeVar("_T")
+_Response = TypeVar("_Response")
+
+QUICK_SECONDS = 30.0
+"""Deadline of calls that only touch the record."""
+START_SECONDS = 120.0
+"""Deadline of Start calls, which check files, volumes and models first."""
+ARRAY_SECONDS = 600.0
+"""Deadline of calls that carry an array or compute one."""
+
+
+def request_id() -> str:
+    """A fresh UUID4: one per call, so that gRPC's own retries of the call do no harm."""
+    return str(uuid.uuid4())
+
+
+class Verbs:
+    """Where the platform is, and which project short names belong to."""
+
+    def __init__(self, connection: Connection | None = None, *, project: str = "default") -> None:
+        """Makes a client; nothing is sent yet.
+
+        Args:
+            connection: Where the platform is; by default the connection file of
+                `biosegment up`, see ``Connection.load``.
+            project: The project that short names belong to.
+
+        Raises:
+            NotFoundError: There is no connection file.
+            InvalidArgumentError: The connection file or the project's name is damaged.
+        """
+        self.connection = connection or Connection.load()
+        self.project = names.check_id(project, "project name")
+
+    @cached_property
+    def stubs(self) -> AsyncStubs:
+        """The generated stubs, for calls that have no verb. Belongs to the running event loop."""
+        return AsyncStubs(self.connection)
+
+    @property
+    def parent(self) -> str:
+        """The resource name of the project."""
+        return names.PROJECT.format(self.project)
+
+    def name(self, pattern: str, value: str) -> str:
+        """The full name for a short or full one.
+
+        Args:
+            pattern: One of the patterns of ``biosegment.client.names``.
+            value: A full name (``projects/p/models/m/versions/3``), or its ids after the
+                project joined by "/" (``m/3``).
+
+        Raises:
+            InvalidArgumentError: The value does not fit the pattern.
+        """
+        return names.expand(pattern, value, self.project)
+
+
+async def collect(
+    call: Callable[..., Awaitable[_Response]],
+    request: Any,
+    items: Callable[[_Response], Iterable[_T]],
+    limit: int,
+) -> list[_T]:
+    """Follows the pages of a List call.
+
+    Args:
+        call: The stub's method.
+        request: The first request; its page fields are overwritten.
+        items: Takes the items from a response.
+        limit: At most this many items.
+    """
+    found: list[_T] = []
+    while len(found) < limit:
+        request.page_size = min(limit - len(found), 1000)
+        response = await call(request, timeout=QUICK_SECONDS)
+        found.extend(items(response))
+        request.page_token = getattr(response, "next_page_token", "")
+        if not request.page_token:
+            break
+    return found[:limit]

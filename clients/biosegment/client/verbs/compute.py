@@ -1,0 +1,172 @@
+"""Training and inference: train, predict, segment, evaluate."""
+
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from biosegment.client import arrays, names
+from biosegment.client.geometry import ZYX, Box, shape_proto
+from biosegment.client.verbs.base import ARRAY_SECONDS, START_SECONDS, Verbs, collect, request_id
+from biosegment.v1 import inference_pb2, jobs_pb2, training_pb2
+
+Output = Literal["labels", "probabilities", "entropy"]
+
+_OUTPUTS: dict[Output, "inference_pb2.PredictionOutput.ValueType"] = {
+    "labels": inference_pb2.PREDICTION_OUTPUT_LABELS,
+    "probabilities": inference_pb2.PREDICTION_OUTPUT_PROBABILITIES,
+    "entropy": inference_pb2.PREDICTION_OUTPUT_ENTROPY,
+}
+
+
+class ComputeVerbs(Verbs):
+    """What needs the network."""
+
+    async def architectures(self) -> list[training_pb2.Architecture]:
+        """The networks that models can be made of, with their parameters."""
+        return await collect(
+            self.stubs.training.ListArchitectures,
+            training_pb2.ListArchitecturesRequest(),
+            lambda response: response.architectures,
+            1000,
+        )
+
+    async def train(
+        self,
+        model: str,
+        dataset: str,
+        *,
+        base_version: str | None = None,
+        revision: int = 0,
+        settings: jobs_pb2.TrainingSettings | None = None,
+    ) -> jobs_pb2.Job:
+        """Starts a training run on the annotations of a data set.
+
+        Args:
+            model: The model.
+            dataset: The data set.
+            base_version: The version to fine-tune; None means fresh weights.
+            revision: Of the annotation log, which pins what is trained on; 0 means the newest.
+            settings: How to train; zero values take the service's defaults.
+
+        Returns:
+            The job; once it succeeded, ``result.train_result.version`` names what it made.
+
+        Raises:
+            FailedPreconditionError: The revision holds no labels of the model's classes.
+            InvalidArgumentError: The base version belongs to another model.
+            NotFoundError: Model, version or data set does not exist.
+        """
+        name = self.name(names.MODEL, model)
+        request = training_pb2.StartTrainingRequest(
+            parent=names.project_of(name),
+            request_id=request_id(),
+            spec=jobs_pb2.TrainSpec(
+                model=name,
+                base_version=self.name(names.VERSION, base_version) if base_version else "",
+                dataset=self.name(names.DATASET, dataset),
+                revision=revision,
+                settings=settings,
+            ),
+        )
+        return (await self.stubs.training.StartTraining(request, timeout=START_SECONDS)).job
+
+    async def predict(
+        self, version: str, dataset: str, box: Box, *, output: Output = "labels"
+    ) -> NDArray[Any]:
+        """Predicts a box now.
+
+        Args:
+            version: The model version: ``m/3``, ``m/latest`` or a full name.
+            dataset: The data set.
+            box: The voxels, of level 0.
+            output: What to compute.
+
+        Returns:
+            "labels": class values, uint8, axes ZYX. "probabilities": float32, axes CZYX in the
+            model's channel order. "entropy": nats, float32, axes ZYX.
+
+        Raises:
+            OutsideVolumeError: The box leaves the data set.
+            ResourceExhaustedError: The box is too large for a direct answer; use ``segment``.
+        """
+        request = inference_pb2.PredictRegionRequest(
+            version=self.name(names.VERSION, version),
+            dataset=self.name(names.DATASET, dataset),
+            box=box.to_proto(),
+            output=_OUTPUTS[output],
+        )
+        decoder = arrays.Decoder()
+        async for response in self.stubs.inference.PredictRegion(request, timeout=ARRAY_SECONDS):
+            decoder.feed(response.chunk)
+        return decoder.array()[1]
+
+    async def segment(
+        self,
+        version: str,
+        dataset: str,
+        *,
+        segmentation: str | None = None,
+        box: Box | None = None,
+        block: ZYX | None = None,
+    ) -> jobs_pb2.Job:
+        """Starts the segmentation of a whole data set, block by block.
+
+        Args:
+            version: The model version.
+            dataset: The data set.
+            segmentation: The name of the segmentation within its data set, and of its volume
+                (``<data set>-<name>``); None names both after the job.
+            box: The voxels to segment; None means all.
+            block: Extent of one block (z, y, x); None lets the service choose.
+
+        Returns:
+            The job; once it succeeded, ``result.segment_result.volume`` names what it made.
+
+        Raises:
+            AlreadyExistsError: The name is taken.
+            FailedPreconditionError: The model does not fit the data set.
+        """
+        name = self.name(names.DATASET, dataset)
+        project, short = names.parse(names.DATASET, name)
+        spec = jobs_pb2.SegmentSpec(
+            dataset=name,
+            version=self.name(names.VERSION, version),
+            box=box.to_proto() if box else None,
+            block=shape_proto(block) if block else None,
+        )
+        if segmentation is not None:
+            names.check_id(segmentation, "segmentation name")
+            spec.segmentation = names.SEGMENTATION.format(project, short, segmentation)
+            volume = names.check_id(f"{short}-{segmentation}", "volume name")
+            spec.volume = names.VOLUME.format(project, volume)
+        request = inference_pb2.StartSegmentationRequest(
+            parent=names.PROJECT.format(project), request_id=request_id(), spec=spec
+        )
+        return (await self.stubs.inference.StartSegmentation(request, timeout=START_SECONDS)).job
+
+    async def evaluate(
+        self, version: str, dataset: str, reference: str, *, box: Box | None = None
+    ) -> jobs_pb2.Job:
+        """Starts the measurement of a model version against reference labels.
+
+        Args:
+            version: The model version.
+            dataset: The data set whose raw volume is predicted.
+            reference: The label volume taken as truth.
+            box: The voxels to compare; None means all.
+
+        Returns:
+            The job; once it succeeded, ``result.evaluate_result.metrics`` holds the figures.
+        """
+        name = self.name(names.DATASET, dataset)
+        request = inference_pb2.StartEvaluationRequest(
+            parent=names.project_of(name),
+            request_id=request_id(),
+            spec=jobs_pb2.EvaluateSpec(
+                version=self.name(names.VERSION, version),
+                dataset=name,
+                reference_volume=self.name(names.VOLUME, reference),
+                box=box.to_proto() if box else None,
+            ),
+        )
+        return (await self.stubs.inference.StartEvaluation(request, timeout=START_SECONDS)).job

@@ -1,0 +1,169 @@
+"""Jobs: watch, wait, list, cancel, retry."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from biosegment.client import names
+from biosegment.client.errors import (
+    DeadlineError,
+    DomainError,
+    InternalError,
+    JobCancelledError,
+    error_of,
+)
+from biosegment.client.verbs.base import QUICK_SECONDS, Verbs, collect, request_id
+from biosegment.v1 import jobs_pb2 as pb
+
+ENDED = frozenset(
+    {
+        pb.JOB_STATE_CANCELLED,
+        pb.JOB_STATE_SUCCEEDED,
+        pb.JOB_STATE_PARTIALLY_SUCCEEDED,
+        pb.JOB_STATE_FAILED,
+    }
+)
+"""The states that a job stays in."""
+
+_WATCH_SECONDS = 3600.0
+_AGAIN_SECONDS = 0.5
+
+
+def outcome(job: pb.Job) -> pb.Job:
+    """Returns a job that ended well, also if only in part.
+
+    Raises:
+        JobCancelledError: It was cancelled.
+        DomainError: It failed; the class is that of the error it failed with.
+    """
+    if job.state == pb.JOB_STATE_CANCELLED:
+        raise JobCancelledError(f"{job.name} was cancelled.", job=job.name)
+    if job.state == pb.JOB_STATE_FAILED:
+        if not job.error.message:
+            raise InternalError(f"{job.name} failed without saying why.", job=job.name)
+        raise error_of(job.error.reason, job.error.message, {**job.error.metadata, "job": job.name})
+    return job
+
+
+class JobVerbs(Verbs):
+    """Jobs as people see them."""
+
+    async def job(self, job: str) -> pb.Job:
+        """One job as it is now.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        request = pb.GetJobRequest(name=self.name(names.JOB, job))
+        return (await self.stubs.jobs.GetJob(request, timeout=QUICK_SECONDS)).job
+
+    async def jobs(
+        self,
+        *,
+        states: Sequence["pb.JobState.ValueType"] = (),
+        kinds: Sequence["pb.JobKind.ValueType"] = (),
+        limit: int = 1000,
+    ) -> list[pb.Job]:
+        """The jobs of the project, newest first.
+
+        Args:
+            states: Only these; empty means all.
+            kinds: Only these; empty means all.
+            limit: At most this many.
+        """
+        return await collect(
+            self.stubs.jobs.ListJobs,
+            pb.ListJobsRequest(parent=self.parent, states=states, kinds=kinds),
+            lambda response: response.jobs,
+            limit,
+        )
+
+    async def watch(
+        self, job: str | pb.Job, *, timeout: float | None = None, patience: float = 120.0
+    ) -> AsyncIterator[pb.Job]:
+        """Yields the job at once and then after each change, until it has ended.
+
+        Survives restarts of the registry: the watch is taken up again, beginning with a
+        snapshot.
+
+        Args:
+            job: The job or its name.
+            timeout: Seconds to watch at most; None means until the end.
+            patience: Seconds that the registry may be away.
+
+        Raises:
+            NotFoundError: There is no such job.
+            DeadlineError: The timeout passed; the job goes on.
+            UnavailableError: The registry stayed away for longer than the patience.
+        """
+        request = pb.WatchJobRequest(
+            name=job.name if isinstance(job, pb.Job) else self.name(names.JOB, job)
+        )
+        clock = asyncio.get_running_loop().time
+        end = None if timeout is None else clock() + timeout
+        heard = clock()
+        while True:
+            left = _WATCH_SECONDS if end is None else min(_WATCH_SECONDS, end - clock())
+            try:
+                # A deadline of zero would be read as none.
+                async for answer in self.stubs.jobs.WatchJob(request, timeout=max(left, 0.001)):
+                    heard = clock()
+                    yield answer.job
+                    if answer.job.state in ENDED:
+                        return
+            except DomainError as error:
+                # A registry that drains cancels its streams.
+                if not error.retryable and not isinstance(error, JobCancelledError):
+                    raise
+                if end is not None and clock() >= end:
+                    raise DeadlineError(
+                        f"{request.name} has not ended within {timeout:g} s; it goes on.",
+                        job=request.name,
+                    ) from None
+                if clock() - heard > patience and not isinstance(error, DeadlineError):
+                    raise
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def wait(
+        self,
+        job: str | pb.Job,
+        on_progress: Callable[[pb.Job], None] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> pb.Job:
+        """Waits until a job has ended.
+
+        Args:
+            job: The job or its name.
+            on_progress: Called with the job at once and after each change.
+            timeout: Seconds to wait at most; None means until the end.
+
+        Returns:
+            The job, SUCCEEDED or PARTIALLY_SUCCEEDED: look at ``state`` and
+            ``partial_failures`` where the difference matters.
+
+        Raises:
+            JobCancelledError: It was cancelled.
+            DeadlineError: The timeout passed; the job goes on.
+            DomainError: The job failed; the class is that of the error it failed with.
+        """
+        last = pb.Job()
+        async for last in self.watch(job, timeout=timeout):
+            if on_progress is not None:
+                on_progress(last)
+        return outcome(last)
+
+    async def cancel(self, job: str) -> pb.Job:
+        """Asks for the cancellation of a job; one that has ended is returned as it is."""
+        request = pb.CancelJobRequest(name=self.name(names.JOB, job))
+        return (await self.stubs.jobs.CancelJob(request, timeout=QUICK_SECONDS)).job
+
+    async def retry(self, job: str) -> pb.Job:
+        """Queues a failed, cancelled or partially succeeded job again.
+
+        Of a job that works in blocks only the blocks that are not done are repeated.
+
+        Raises:
+            FailedPreconditionError: The job is in another state.
+        """
+        request = pb.RetryJobRequest(name=self.name(names.JOB, job), request_id=request_id())
+        return (await self.stubs.jobs.RetryJob(request, timeout=QUICK_SECONDS)).job

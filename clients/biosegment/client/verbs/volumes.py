@@ -1,0 +1,199 @@
+"""Files into volumes and back, and reading voxels."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from biosegment.client import arrays, names
+from biosegment.client.errors import OutsideVolumeError
+from biosegment.client.geometry import Box, shape_of
+from biosegment.client.verbs.base import (
+    ARRAY_SECONDS,
+    QUICK_SECONDS,
+    START_SECONDS,
+    Verbs,
+    request_id,
+)
+from biosegment.v1 import ingest_pb2, jobs_pb2, registry_pb2, storage_pb2
+from biosegment.v1 import types_pb2 as pb
+
+MAX_READ_BYTES = 1 << 30
+"""What ``read`` fetches at most, unless told otherwise."""
+
+
+def _absolute(path: str | Path) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def _voxel_size(size: tuple[float, float, float] | None) -> pb.VoxelSize | None:
+    return None if size is None else pb.VoxelSize(z=size[0], y=size[1], x=size[2])
+
+
+class VolumeVerbs(Verbs):
+    """Import, export, and the data plane of storage."""
+
+    async def import_volume(
+        self,
+        path: str | Path,
+        *,
+        dataset: str,
+        voxel_size: tuple[float, float, float] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        display_name: str = "",
+        volume: str | None = None,
+    ) -> jobs_pb2.Job:
+        """Starts the import of an image stack as a new data set.
+
+        Args:
+            path: A TIFF file or a folder of TIFF files, as the ingest service sees it, under one
+                of its import roots.
+            dataset: The name of the data set to make.
+            voxel_size: In nanometres, (z, y, x); by default as the file says.
+            metadata: Modality, organism, sample, treatment and whatever else is known.
+            display_name: For people.
+            volume: The name of the raw volume; by default the data set's with "-raw".
+
+        Returns:
+            The job; ``wait`` for it.
+
+        Raises:
+            AlreadyExistsError: The data set or the volume exists.
+            InvalidArgumentError: The files cannot be read as one stack.
+            PathNotAllowedError: The path leaves the import roots.
+        """
+        name = self.name(names.DATASET, dataset)
+        spec = jobs_pb2.ImportSpec(
+            source_path=_absolute(path),
+            volume=self._volume_name(volume, name, "raw"),
+            voxel_size=_voxel_size(voxel_size),
+            dataset=jobs_pb2.DatasetTarget(
+                name=name, display_name=display_name, metadata=metadata or {}
+            ),
+        )
+        return await self._start_import(spec)
+
+    async def import_labels(
+        self, path: str | Path, *, dataset: str, volume: str | None = None
+    ) -> jobs_pb2.Job:
+        """Starts the import of reference labels of an existing data set.
+
+        Args:
+            path: Integer labels of the data set's shape: a TIFF file or a folder of them.
+            dataset: The data set.
+            volume: The name of the label volume; by default the data set's with "-reference".
+
+        Raises:
+            AlreadyExistsError: The volume exists.
+            InvalidArgumentError: The labels do not fit the data set.
+            NotFoundError: There is no such data set.
+            PathNotAllowedError: The path leaves the import roots.
+        """
+        name = self.name(names.DATASET, dataset)
+        spec = jobs_pb2.ImportSpec(
+            source_path=_absolute(path),
+            volume=self._volume_name(volume, name, "reference"),
+            labels=jobs_pb2.LabelsTarget(dataset=name),
+        )
+        return await self._start_import(spec)
+
+    async def export(
+        self,
+        volume: str,
+        path: str | Path,
+        *,
+        format: str = "tiff",  # noqa: A002 - the proto's word
+    ) -> jobs_pb2.Job:
+        """Starts the export of a volume.
+
+        Args:
+            volume: The volume.
+            path: Where to, as the ingest service sees it; must not exist, and lies under one of
+                its export roots.
+            format: "tiff" or "ome-zarr".
+
+        Raises:
+            AlreadyExistsError: The path exists.
+            NotFoundError: There is no such volume.
+            PathNotAllowedError: The path leaves the export roots.
+        """
+        name = self.name(names.VOLUME, volume)
+        request = ingest_pb2.StartExportRequest(
+            parent=names.project_of(name),
+            request_id=request_id(),
+            spec=jobs_pb2.ExportSpec(volume=name, destination_path=_absolute(path), format=format),
+        )
+        return (await self.stubs.ingest.StartExport(request, timeout=START_SECONDS)).job
+
+    async def volume(self, volume: str) -> storage_pb2.Volume:
+        """One volume: its kind, element type, voxel size and scale levels.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        request = storage_pb2.GetVolumeRequest(name=self.name(names.VOLUME, volume))
+        return (await self.stubs.storage.GetVolume(request, timeout=QUICK_SECONDS)).volume
+
+    async def read(
+        self,
+        source: str,
+        box: Box | None = None,
+        *,
+        level: int = 0,
+        max_bytes: int = MAX_READ_BYTES,
+    ) -> NDArray[Any]:
+        """Reads voxels.
+
+        Args:
+            source: A data set (short or full name), whose raw volume is read; or the full name
+                of a volume, ``projects/p/volumes/v``.
+            box: The voxels, of the scale level that the box names; None means all of ``level``.
+            level: With no box: the scale level to read whole.
+            max_bytes: More than this is refused, so that no volume fills the memory by accident.
+
+        Returns:
+            Axes ZYX, or CZYX where the volume has channels.
+
+        Raises:
+            NotFoundError: There is no such volume or data set.
+            OutsideVolumeError: The box leaves the volume, or there is no such level.
+            InvalidArgumentError: The box holds more than max_bytes.
+        """
+        volume = await self._readable(source)
+        if box is None:
+            box = await self._whole(volume, level)
+        decoder = arrays.Decoder(max_bytes)
+        request = storage_pb2.ReadRegionRequest(name=volume, box=box.to_proto())
+        async for response in self.stubs.storage.ReadRegion(request, timeout=ARRAY_SECONDS):
+            decoder.feed(response.chunk)
+        return decoder.array()[1]
+
+    async def _readable(self, source: str) -> str:
+        if source.startswith("projects/") and source.split("/")[2:3] == ["volumes"]:
+            return self.name(names.VOLUME, source)
+        request = registry_pb2.GetDatasetRequest(name=self.name(names.DATASET, source))
+        found = await self.stubs.registry.GetDataset(request, timeout=QUICK_SECONDS)
+        return found.dataset.raw_volume
+
+    async def _whole(self, volume: str, level: int) -> Box:
+        levels = (await self.volume(volume)).levels
+        if not 0 <= level < len(levels):
+            raise OutsideVolumeError(
+                f"{volume} has no scale level {level}; it has 0 to {len(levels) - 1}.",
+                name=volume,
+                level=level,
+            )
+        return Box.of_shape(shape_of(levels[level].shape), level)
+
+    async def _start_import(self, spec: jobs_pb2.ImportSpec) -> jobs_pb2.Job:
+        request = ingest_pb2.StartImportRequest(
+            parent=names.project_of(spec.volume), request_id=request_id(), spec=spec
+        )
+        return (await self.stubs.ingest.StartImport(request, timeout=START_SECONDS)).job
+
+    def _volume_name(self, given: str | None, dataset: str, suffix: str) -> str:
+        if given is not None:
+            return self.name(names.VOLUME, given)
+        project, short = names.parse(names.DATASET, dataset)
+        return names.VOLUME.format(project, names.check_id(f"{short}-{suffix}", "volume name"))

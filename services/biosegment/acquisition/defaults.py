@@ -1,0 +1,78 @@
+"""What a campaign takes where nothing is said: the experiment of the paper.
+
+Rombaut, Roels and Saeys, "BioSegment: Active Learning segmentation for 3D electron microscopy
+imaging", section 4: 20 random patches of 128 x 128 first, then 20 out of 2000 in each round, 500
+in all; learning rates 1e-3 and 5e-4. Its 500 and 200 epochs are given here as steps of 8 patches,
+about as many passes over the first 20 patches, and fewer over the later ones.
+"""
+
+from google.protobuf.struct_pb2 import Struct
+
+from biosegment.acquisition.strategies.base import read_parameters
+from biosegment.acquisition.strategies.table import find
+from biosegment.client.errors import InvalidArgumentError
+from biosegment.client.geometry import ZYX, Box
+from biosegment.v1 import campaigns_pb2 as pb
+from biosegment.v1 import jobs_pb2, types_pb2
+
+STRATEGY = "entropy"
+PATCH = types_pb2.Shape(z=1, y=128, x=128)
+_COUNTS = {
+    "initial_patches": 20,
+    "batch_patches": 20,
+    "pool_patches": 2000,
+    "budget_patches": 500,
+}
+_BATCH_SIZE = 8
+_INITIAL = jobs_pb2.TrainingSettings(steps=1000, batch_size=_BATCH_SIZE, learning_rate=1e-3)
+_ROUND = jobs_pb2.TrainingSettings(steps=400, batch_size=_BATCH_SIZE, learning_rate=5e-4)
+
+
+def fill(campaign: pb.Campaign, shape: ZYX) -> None:
+    """Replaces zero values by defaults, in place.
+
+    Args:
+        campaign: As asked for.
+        shape: Extent of its data set, (z, y, x).
+
+    Raises:
+        InvalidArgumentError: A count is negative, or the strategy or its parameters are unknown.
+    """
+    for name, default in _COUNTS.items():
+        value = getattr(campaign, name)
+        if value < 0:
+            raise InvalidArgumentError(f"{name} is {value}; it must not be negative.", field=name)
+        setattr(campaign, name, value or default)
+    # A small budget is a wish for a small campaign.
+    campaign.initial_patches = min(campaign.initial_patches, campaign.budget_patches)
+    if not campaign.HasField("patch"):
+        campaign.patch.CopyFrom(PATCH)
+    if not campaign.HasField("region"):
+        campaign.region.CopyFrom(Box.of_shape(shape).to_proto())
+    _fill_strategy(campaign.strategy)
+    for given, defaults in (
+        (campaign.initial_training, _INITIAL),
+        (campaign.round_training, _ROUND),
+    ):
+        filled = jobs_pb2.TrainingSettings()
+        filled.CopyFrom(defaults)
+        filled.patch.CopyFrom(campaign.patch)
+        for part, value in given.ListFields():
+            if part.message_type is None:
+                setattr(filled, part.name, value)
+            else:
+                getattr(filled, part.name).CopyFrom(value)
+        given.CopyFrom(filled)
+
+
+def _fill_strategy(strategy: pb.Strategy) -> None:
+    strategy.name = strategy.name or STRATEGY
+    parameters = read_parameters(find(strategy.name), dict(strategy.parameters))
+    strategy.parameters.CopyFrom(as_struct(parameters.values()))
+
+
+def as_struct(values: dict[str, float | str | bool]) -> Struct:
+    """Parameters as a message."""
+    made = Struct()
+    made.update(values)
+    return made

@@ -1,0 +1,231 @@
+"""One step of a campaign: look at the record, do the next thing if it is due.
+
+Nothing is remembered between steps, and every step may be taken twice: jobs are
+started with request ids made of round and step, and rounds are moved from the
+state that was read, so whoever comes second changes nothing.
+"""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from biosegment.acquisition import record
+from biosegment.client.errors import DomainError
+from biosegment.client.names import project_of
+from biosegment.client.stubs import AsyncStubs
+from biosegment.v1 import campaigns_pb2 as pb
+from biosegment.v1 import inference_pb2, jobs_pb2, registry_pb2, training_pb2
+
+_START_SECONDS = 120.0
+_INT64 = (1 << 63) - 1
+_ENDED_BADLY = {
+    jobs_pb2.JOB_STATE_FAILED: "failed",
+    jobs_pb2.JOB_STATE_CANCELLED: "was cancelled",
+    jobs_pb2.JOB_STATE_PARTIALLY_SUCCEEDED: "was done in part only",
+}
+_SETTLED = (pb.PROPOSAL_STATE_DONE, pb.PROPOSAL_STATE_SKIPPED)
+EXHAUSTED = "exhausted"
+"""Key in the error of a ranking that found no room for another patch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step came to.
+
+    Attributes:
+        moved: Whether anything was done; if so, another step may be due at once.
+        message: What was done, or what is waited for, in a sentence.
+    """
+
+    moved: bool
+    message: str
+
+
+class Driver:
+    """Takes steps."""
+
+    def __init__(self, stubs: AsyncStubs) -> None:
+        self._stubs = stubs
+
+    async def step(
+        self, campaign: pb.Campaign, *, open_round: bool, close_round: bool = False
+    ) -> Outcome:
+        """Takes the next step of an active campaign if it is due.
+
+        Args:
+            campaign: As the record has it.
+            open_round: Whether a new round may be opened: always in automatic campaigns, in
+                others only when a person asks. The rest of a round goes on by itself.
+            close_round: Start training on what is answered, even if proposals are still open.
+
+        Raises:
+            AbortedError: Somebody else was faster; look again.
+            DomainError: A service refused or is away.
+        """
+        current = await record.newest_round(self._stubs, campaign.name)
+        if current is None or current.state == pb.ROUND_STATE_DONE:
+            return await self._next_round(campaign, current, open_round)
+        steps: dict[int, Callable[[], Coroutine[Any, Any, Outcome]]] = {
+            pb.ROUND_STATE_RANKING: lambda: self._ranking(campaign, current),
+            pb.ROUND_STATE_ANNOTATING: lambda: self._annotating(campaign, current, close_round),
+            pb.ROUND_STATE_TRAINING: lambda: self._training(campaign, current),
+            pb.ROUND_STATE_EVALUATING: lambda: self._evaluating(campaign, current),
+        }
+        return await steps[current.state]()
+
+    async def fail(self, campaign: str, reason: str) -> Outcome:
+        """Holds a campaign until a person has mended what is wrong."""
+        return await self._end(campaign, pb.CAMPAIGN_STATE_FAILED, reason)
+
+    async def _end(
+        self, campaign: str, state: "pb.CampaignState.ValueType", reason: str
+    ) -> Outcome:
+        await self._stubs.campaigns.SetCampaignState(
+            pb.SetCampaignStateRequest(name=campaign, state=state, reason=reason[:2000])
+        )
+        return Outcome(True, reason)
+
+    async def _next_round(
+        self, campaign: pb.Campaign, last: pb.Round | None, allowed: bool
+    ) -> Outcome:
+        index = record.index_of(last.name) + 1 if last else 1
+        labelled = last.labelled_patches if last else 0
+        if record.batch_size(campaign, labelled, index) == 0:
+            reason = f"The budget of {campaign.budget_patches} patches is spent."
+            return await self._end(campaign.name, pb.CAMPAIGN_STATE_FINISHED, reason)
+        if not allowed:
+            return Outcome(False, f"Round {index} waits for a person to open it.")
+        # A round that was closed without training has no version of its own.
+        base = (last.version or last.base_version) if last else campaign.base_version
+        await self._stubs.campaigns.CreateRound(
+            pb.CreateRoundRequest(parent=campaign.name, index=index, base_version=base)
+        )
+        return Outcome(True, f"Round {index} was opened.")
+
+    async def _ranking(self, campaign: pb.Campaign, current: pb.Round) -> Outcome:
+        if current.rank_job:
+            job = await record.job_of(self._stubs, current.rank_job)
+            if job.state == jobs_pb2.JOB_STATE_FAILED and EXHAUSTED in job.error.metadata:
+                return await self._end(campaign.name, pb.CAMPAIGN_STATE_FINISHED, job.error.message)
+            return await self._unless_failed(campaign, job, "Candidates are being ranked")
+        answer = await self._stubs.jobs.CreateJob(
+            jobs_pb2.CreateJobRequest(
+                parent=project_of(campaign.name),
+                request_id=record.step_id(current.name, "rank"),
+                job=jobs_pb2.Job(rank_spec=jobs_pb2.RankSpec(round=current.name)),
+            )
+        )
+        await self._move(current, pb.ROUND_STATE_RANKING, pb.Round(rank_job=answer.job.name))
+        return Outcome(True, f"The ranking {answer.job.name} was started.")
+
+    async def _annotating(
+        self, campaign: pb.Campaign, current: pb.Round, close_round: bool
+    ) -> Outcome:
+        index = record.index_of(current.name)
+        proposals = await record.proposals_of(self._stubs, campaign.name, round_index=index)
+        unsettled = sum(proposal.state not in _SETTLED for proposal in proposals)
+        answered = sum(proposal.state == pb.PROPOSAL_STATE_DONE for proposal in proposals)
+        if unsettled and not (close_round and answered):
+            waits = f"{unsettled} of {len(proposals)} proposals of round {index} wait for answers"
+            if close_round:
+                waits += "; answer at least one before closing the round"
+            return Outcome(False, f"{waits}.")
+        if not answered:
+            await self._move(current, pb.ROUND_STATE_DONE, pb.Round())
+            return Outcome(True, f"Round {index} ended without training: all was passed over.")
+        job = await self._start_training(campaign, current)
+        await self._move(
+            current,
+            pb.ROUND_STATE_TRAINING,
+            pb.Round(train_job=job.name, revision=job.train_spec.revision),
+        )
+        return Outcome(True, f"The training {job.name} on {answered} new patches was started.")
+
+    async def _start_training(self, campaign: pb.Campaign, current: pb.Round) -> jobs_pb2.Job:
+        dataset = await self._stubs.registry.GetDataset(
+            registry_pb2.GetDatasetRequest(name=campaign.dataset)
+        )
+        settings = jobs_pb2.TrainingSettings()
+        first = not current.base_version
+        settings.CopyFrom(campaign.initial_training if first else campaign.round_training)
+        # Another seed in each round, or every fine-tuning would draw the same patches.
+        seed = (settings.seed or campaign.seed) + record.index_of(current.name)
+        settings.seed = seed & _INT64
+        answer = await self._stubs.training.StartTraining(
+            training_pb2.StartTrainingRequest(
+                parent=project_of(campaign.name),
+                request_id=record.step_id(current.name, "train"),
+                spec=jobs_pb2.TrainSpec(
+                    model=campaign.model,
+                    base_version=current.base_version,
+                    dataset=campaign.dataset,
+                    revision=dataset.dataset.revision,
+                    settings=settings,
+                    round=current.name,
+                ),
+            ),
+            timeout=_START_SECONDS,
+        )
+        return answer.job
+
+    async def _training(self, campaign: pb.Campaign, current: pb.Round) -> Outcome:
+        job = await record.job_of(self._stubs, current.train_job)
+        if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
+            return await self._unless_failed(campaign, job, "The model is being trained")
+        version = job.result.train_result.version
+        if not campaign.HasField("evaluation"):
+            await self._move(current, pb.ROUND_STATE_DONE, pb.Round(version=version))
+            return Outcome(True, f"{version} was made; the round is over.")
+        plan = campaign.evaluation
+        answer = await self._stubs.inference.StartEvaluation(
+            inference_pb2.StartEvaluationRequest(
+                parent=project_of(campaign.name),
+                request_id=record.step_id(current.name, "evaluate"),
+                spec=jobs_pb2.EvaluateSpec(
+                    version=version,
+                    dataset=campaign.dataset,
+                    reference_volume=plan.reference_volume,
+                    box=plan.box if plan.HasField("box") else None,
+                    round=current.name,
+                ),
+            ),
+            timeout=_START_SECONDS,
+        )
+        await self._move(
+            current,
+            pb.ROUND_STATE_EVALUATING,
+            pb.Round(version=version, evaluate_job=answer.job.name),
+        )
+        return Outcome(True, f"{version} was made; its evaluation {answer.job.name} was started.")
+
+    async def _evaluating(self, campaign: pb.Campaign, current: pb.Round) -> Outcome:
+        job = await record.job_of(self._stubs, current.evaluate_job)
+        if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
+            return await self._unless_failed(campaign, job, "The new version is being measured")
+        metrics = job.result.evaluate_result.metrics
+        await self._move(current, pb.ROUND_STATE_DONE, pb.Round(metrics=metrics))
+        return Outcome(True, f"Round {record.index_of(current.name)} is over.")
+
+    async def _unless_failed(
+        self, campaign: pb.Campaign, job: jobs_pb2.Job, waiting: str
+    ) -> Outcome:
+        how = _ENDED_BADLY.get(job.state)
+        if how is None:
+            return Outcome(False, f"{waiting} ({job.name}).")
+        why = f": {job.error.message}" if job.error.message else "."
+        advice = " Retry the job, then set the campaign ACTIVE."
+        return await self.fail(campaign.name, f"{job.name} {how}{why}{advice}")
+
+    async def _move(
+        self, current: pb.Round, state: "pb.RoundState.ValueType", what: pb.Round
+    ) -> None:
+        await self._stubs.campaigns.MoveRound(
+            pb.MoveRoundRequest(
+                name=current.name, expected_state=current.state, state=state, round=what
+            )
+        )
+
+
+def is_final(error: DomainError) -> bool:
+    """Whether the same step would be refused again, so that a person has to look."""
+    return error.code in ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "OUT_OF_RANGE")

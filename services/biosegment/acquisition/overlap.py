@@ -1,0 +1,65 @@
+"""Patches that stay apart."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biosegment.client.geometry import Box
+
+Corners = NDArray[np.int64]
+
+
+def corners(boxes: Sequence[Box]) -> Corners:
+    """Boxes as an array of shape (n, 2, 3): starts and stops, axis order ZYX."""
+    return np.array([(box.start, box.stop) for box in boxes], np.int64).reshape(-1, 2, 3)
+
+
+def covered(patches: Corners, box: Corners) -> NDArray[np.float64]:
+    """The fraction of each patch that lies in one box, shape (n,).
+
+    Args:
+        patches: Shape (n, 2, 3).
+        box: Shape (2, 3).
+    """
+    shared = np.minimum(patches[:, 1], box[1]) - np.maximum(patches[:, 0], box[0])
+    volume = np.prod((patches[:, 1] - patches[:, 0]).astype(np.float64), axis=1)
+    common = np.prod(np.maximum(shared, 0).astype(np.float64), axis=1)
+    fraction: NDArray[np.float64] = common / volume
+    return fraction
+
+
+def free_of(patches: Corners, taken: Corners, max_overlap: float) -> NDArray[np.bool_]:
+    """Which patches have at most a fraction in any one of the taken boxes, shape (n,)."""
+    free = np.ones(len(patches), np.bool_)
+    for box in taken:
+        free &= covered(patches, box) <= max_overlap
+    return free
+
+
+def choose_apart(
+    order: Iterable[int],
+    boxes: Sequence[Box],
+    taken: Sequence[Box],
+    k: int,
+    max_overlap: float,
+) -> list[int]:
+    """Goes through candidates in order and keeps those that stay apart from all kept before.
+
+    Args:
+        order: Indices of the candidates, best first.
+        boxes: The candidates.
+        taken: Boxes to stay apart from as well.
+        k: How many are wanted; there may be fewer.
+        max_overlap: Fraction of a candidate that may lie in any one other box.
+    """
+    patches = corners(boxes)
+    free = free_of(patches, corners(taken), max_overlap)
+    chosen: list[int] = []
+    for index in order:
+        if len(chosen) >= k:
+            break
+        if free[index]:
+            chosen.append(int(index))
+            free &= covered(patches, patches[index]) <= max_overlap
+    return chosen

@@ -1,0 +1,97 @@
+"""What the record says of a campaign."""
+
+import uuid
+
+from biosegment.client.names import ROUND, parse, parse_int
+from biosegment.client.stubs import AsyncStubs
+from biosegment.v1 import campaigns_pb2 as pb
+from biosegment.v1 import jobs_pb2
+
+_PAGE = 1000
+
+
+async def campaign_of(stubs: AsyncStubs, name: str) -> pb.Campaign:
+    """A campaign.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    return (await stubs.campaigns.GetCampaign(pb.GetCampaignRequest(name=name))).campaign
+
+
+async def newest_round(stubs: AsyncStubs, campaign: str) -> pb.Round | None:
+    """The newest round of a campaign, None if it has none."""
+    found = None
+    request = pb.ListRoundsRequest(parent=campaign, page_size=_PAGE)
+    while True:
+        page = await stubs.campaigns.ListRounds(request)
+        if page.rounds:
+            found = page.rounds[-1]
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+async def proposals_of(
+    stubs: AsyncStubs, campaign: str, *, round_index: int = 0
+) -> list[pb.Proposal]:
+    """The proposals of a campaign, or of one of its rounds."""
+    found: list[pb.Proposal] = []
+    request = pb.ListProposalsRequest(parent=campaign, page_size=_PAGE, round_index=round_index)
+    while True:
+        page = await stubs.campaigns.ListProposals(request)
+        found += page.proposals
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+async def job_of(stubs: AsyncStubs, name: str) -> jobs_pb2.Job:
+    """A job.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    return (await stubs.jobs.GetJob(jobs_pb2.GetJobRequest(name=name))).job
+
+
+async def active_campaigns(stubs: AsyncStubs) -> list[str]:
+    """The names of every active campaign of every project."""
+    found: list[str] = []
+    request = pb.ListCampaignsRequest(
+        parent="projects/-", page_size=_PAGE, states=[pb.CAMPAIGN_STATE_ACTIVE]
+    )
+    while True:
+        page = await stubs.campaigns.ListCampaigns(request)
+        found += [campaign.name for campaign in page.campaigns]
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+def index_of(round_name: str) -> int:
+    """The number of a round, from 1."""
+    return parse_int(ROUND, round_name)[1]
+
+
+def campaign_name(round_name: str) -> str:
+    """The campaign of a round."""
+    parse(ROUND, round_name)
+    return round_name.rpartition("/rounds/")[0]
+
+
+def step_id(round_name: str, step: str) -> str:
+    """The request_id of a step: the same whoever takes it, so that it is taken once."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"biosegment:{round_name}:{step}"))
+
+
+def batch_size(campaign: pb.Campaign, labelled: int, round_index: int) -> int:
+    """Patches that a round proposes; the last batch shrinks to what the budget leaves.
+
+    Args:
+        campaign: The campaign.
+        labelled: Patches answered so far.
+        round_index: From 1.
+    """
+    wanted = campaign.initial_patches if round_index == 1 else campaign.batch_patches
+    return max(0, min(wanted, campaign.budget_patches - labelled))

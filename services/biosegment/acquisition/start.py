@@ -1,0 +1,129 @@
+"""Checks a campaign against data set, model and strategy, and records it."""
+
+from biosegment.acquisition import defaults
+from biosegment.acquisition.candidates import check_fits
+from biosegment.client.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+)
+from biosegment.client.geometry import ZYX, Box, shape_of
+from biosegment.client.names import CAMPAIGN, DATASET, MODEL, VERSION, VOLUME, parse, project_of
+from biosegment.client.stubs import AsyncStubs
+from biosegment.v1 import campaigns_pb2 as pb
+from biosegment.v1 import registry_pb2, storage_pb2
+
+_MAX_POOL = 100_000
+_UNET_LEVELS = 4
+
+
+async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
+    """The campaign with every default filled in, if it can be run.
+
+    Raises:
+        InvalidArgumentError: A part is wrong or does not fit the others.
+        NotFoundError: Data set, model, version or reference volume does not exist.
+        OutsideVolumeError: A box leaves the data set.
+        FailedPreconditionError: The reference volume is not complete.
+    """
+    project, _ = parse(CAMPAIGN, wanted.name)
+    for name, pattern in ((wanted.dataset, DATASET), (wanted.model, MODEL)):
+        if parse(pattern, name)[0] != project:
+            raise InvalidArgumentError(
+                f"{name} belongs to another project than {wanted.name}.", name=name
+            )
+    dataset = (
+        await stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=wanted.dataset))
+    ).dataset
+    model = (await stubs.registry.GetModel(registry_pb2.GetModelRequest(name=wanted.model))).model
+    campaign = pb.Campaign()
+    campaign.CopyFrom(wanted)
+    shape = shape_of(dataset.shape)
+    defaults.fill(campaign, shape)
+    _check_counts(campaign)
+    region = Box.from_proto(campaign.region).within(shape, f"the data set {dataset.name}")
+    if region.level != 0:
+        raise InvalidArgumentError(
+            f"The region {region} counts voxels of level {region.level}; give it in voxels of "
+            "level 0.",
+            field="region",
+        )
+    _check_patch(shape_of(campaign.patch), region, model)
+    if campaign.base_version:
+        campaign.base_version = await _base_version(stubs, campaign)
+    if campaign.HasField("evaluation"):
+        await _check_evaluation(stubs, campaign, region, shape)
+    return campaign
+
+
+def _check_counts(campaign: pb.Campaign) -> None:
+    most = max(campaign.initial_patches, campaign.batch_patches)
+    if not most <= campaign.pool_patches <= _MAX_POOL:
+        raise InvalidArgumentError(
+            f"A pool of {campaign.pool_patches} candidates does not serve rounds of up to {most} "
+            f"patches; take {most} to {_MAX_POOL}.",
+            field="pool_patches",
+        )
+
+
+def _check_patch(patch: ZYX, region: Box, model: registry_pb2.Model) -> None:
+    if min(patch) < 1:
+        raise InvalidArgumentError(
+            f"A patch of {patch} voxels (z, y, x) holds none; give three positive extents.",
+            field="patch",
+        )
+    check_fits(region, patch)
+    if not model.architecture.startswith("unet2d"):
+        return
+    levels = dict(model.parameters).get("levels", _UNET_LEVELS)
+    stride = 2 ** int(levels if isinstance(levels, int | float) else _UNET_LEVELS)
+    if patch[0] != 1 or patch[1] % stride or patch[2] % stride:
+        raise InvalidArgumentError(
+            f"The model {model.name} works on single sections in steps of {stride} pixels; a patch "
+            f"of {patch[0]} × {patch[1]} × {patch[2]} voxels (z, y, x) must have z = 1, and y and "
+            f"x that {stride} divides.",
+            field="patch",
+        )
+
+
+async def _base_version(stubs: AsyncStubs, campaign: pb.Campaign) -> str:
+    """The version's own name, where "latest" was given."""
+    project, model, _ = parse(VERSION, campaign.base_version)
+    if MODEL.format(project, model) != campaign.model:
+        raise InvalidArgumentError(
+            f"{campaign.base_version} is not a version of {campaign.model}.", field="base_version"
+        )
+    request = registry_pb2.GetModelVersionRequest(name=campaign.base_version)
+    return (await stubs.registry.GetModelVersion(request)).version.name
+
+
+async def _check_evaluation(
+    stubs: AsyncStubs, campaign: pb.Campaign, region: Box, shape: ZYX
+) -> None:
+    plan = campaign.evaluation
+    if not plan.HasField("box"):
+        plan.box.CopyFrom(Box.of_shape(shape).to_proto())
+    box = Box.from_proto(plan.box).within(shape, f"the data set {campaign.dataset}")
+    if box.level != 0 or box.intersection(region) is not None:
+        raise InvalidArgumentError(
+            f"The evaluation box {box} must be of level 0 and apart from the region {region}: a "
+            "model measured on what it learnt from looks better than it is.",
+            field="evaluation.box",
+        )
+    parse(VOLUME, plan.reference_volume)
+    if project_of(plan.reference_volume) != project_of(campaign.name):
+        raise NotFoundError(
+            f"{plan.reference_volume} belongs to another project than {campaign.name}."
+        )
+    request = storage_pb2.GetVolumeRequest(name=plan.reference_volume)
+    volume = (await stubs.storage.GetVolume(request)).volume
+    if volume.state != storage_pb2.VOLUME_STATE_READY:
+        raise FailedPreconditionError(
+            f"{volume.name} is not complete: its writing has not finished.", name=volume.name
+        )
+    if volume.kind != storage_pb2.VOLUME_KIND_LABELS or shape_of(volume.levels[0].shape) != shape:
+        raise InvalidArgumentError(
+            f"{volume.name} cannot be the truth of {campaign.dataset}: it must be a label volume "
+            f"of {shape[0]} × {shape[1]} × {shape[2]} voxels (z, y, x).",
+            field="evaluation.reference_volume",
+        )

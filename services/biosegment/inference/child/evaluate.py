@@ -1,0 +1,108 @@
+"""Predicted against reference labels, slab by slab."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biosegment.client.arrays import CLEARED
+from biosegment.client.errors import FailedPreconditionError
+from biosegment.client.geometry import ZYX, BlockGrid, Box
+from biosegment.inference.child.predict import Predictor, predict
+from biosegment.inference.child.session import opened
+from biosegment.inference.child.tiles import input_box
+from biosegment.nets.metrics import Confusion
+from biosegment.runtime.arrays import VolumeArray
+from biosegment.runtime.child import ChildContext
+
+_BLOCK: ZYX = (16, 1024, 1024)
+
+
+def measure(
+    predictor: Predictor,
+    *,
+    raw: Callable[[Box], NDArray[Any]],
+    reference: Callable[[Box], NDArray[Any]],
+    shape: ZYX,
+    box: Box,
+    check: Callable[[], None] = lambda: None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    block: ZYX = _BLOCK,
+) -> Confusion:
+    """Counts how predictions agree with a reference.
+
+    Args:
+        predictor: The network.
+        raw: Reads raw voxels of a box.
+        reference: Reads class values of a box; 255 is left out, classes that the model does
+            not know count as background.
+        shape: Extent of both volumes.
+        box: The voxels to compare.
+        check: Called between forwards; may raise to stop.
+        progress: Called with (voxels done, voxels in all).
+        block: Extent of what is held in memory at a time.
+    """
+    counts = Confusion(predictor.classes)
+    halo, stride = predictor.module.halo, predictor.module.stride
+    done = 0
+    for part in BlockGrid(box, block):
+        truth = np.asarray(reference(part), np.uint8)
+        if bool((truth < CLEARED).any()):
+            around = input_box(part, shape, halo=halo, stride=stride)
+            guess = predict(
+                predictor, raw(around), origin=around.start, shape=shape, box=part, check=check
+            )
+            counts.update(guess, truth)
+        check()
+        done += part.voxels
+        progress(done, box.voxels)
+    return counts
+
+
+def evaluate(
+    context: ChildContext,
+    *,
+    connection: str,
+    dataset: str,
+    version: str,
+    reference: str,
+    box: Box | None,
+    forward_pixels: int,
+) -> tuple[dict[str, float], int]:
+    """Measures a model version; box None means everything.
+
+    Returns:
+        ``Confusion.figures`` and the voxels compared.
+
+    Raises:
+        FailedPreconditionError: The reference has another extent or type, or labels nothing.
+        OutsideVolumeError: The box leaves the data set.
+    """
+    with opened(
+        connection, dataset=dataset, version=version, forward_pixels=forward_pixels
+    ) as session:
+        shape = session.raw.shape()
+        truth = VolumeArray.open(session.stubs, reference).ready()
+        if truth.shape() != shape or truth.dtype != np.uint8:
+            raise FailedPreconditionError(
+                f"{reference} cannot be compared with {dataset}: it holds {truth.dtype} of extent "
+                f"{truth.shape()}, and uint8 of extent {shape} is needed."
+            )
+        box = (box or Box.of_shape(shape)).within(shape, dataset)
+        counts = measure(
+            session.predictor,
+            raw=session.raw.read,
+            reference=truth.read,
+            shape=shape,
+            box=box,
+            check=context.check,
+            progress=lambda done, total: context.report(
+                {"done": done, "total": total, "stage": "evaluate"}
+            ),
+        )
+    if not counts.voxels:
+        raise FailedPreconditionError(
+            f"{reference} labels no voxel of {box}, so there is nothing to compare with."
+        )
+    return counts.figures(), counts.voxels

@@ -1,0 +1,177 @@
+"""Arrays in, predictions out: one network over tiles."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from biosegment.client.errors import OutOfMemoryError
+from biosegment.client.geometry import ZYX, Box
+from biosegment.inference.child import tiles
+from biosegment.nets.channels import value_table
+from biosegment.nets.intensity import unit_scale
+from biosegment.nets.unet import UNet2D, channels_last
+
+_UINT8_SCALE = float(np.float32(1.0 / 255.0))
+LABELS, PROBABILITIES, ENTROPY = "labels", "probabilities", "entropy"
+
+
+def _nothing() -> None:
+    return None
+
+
+def default_device() -> torch.device:
+    """The first GPU, or the CPU where there is none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass(slots=True)
+class Predictor:
+    """A network ready to predict.
+
+    Attributes:
+        module: The network, in eval mode, on the device.
+        classes: Class values in channel order.
+        device: Where it computes.
+        forward_pixels: Pixels in one forward; halved when the device runs out of memory.
+    """
+
+    module: UNet2D
+    classes: tuple[int, ...]
+    forward_pixels: int
+    device: torch.device = field(default_factory=default_device)
+
+    def __post_init__(self) -> None:
+        self.module = channels_last(self.module.eval().to(self.device))
+
+    def tensor(self, raw: NDArray[Any]) -> Tensor:
+        """Raw sections (N, H, W) as network input (N, 1, H, W) on the device."""
+        x = torch.from_numpy(
+            np.ascontiguousarray(raw if raw.dtype == np.uint8 else unit_scale(raw))
+        )
+        x = x.to(self.device)
+        if x.dtype == torch.uint8:
+            # The smallest form travels to the device; the value is that of unit_scale.
+            x = x.float() * _UINT8_SCALE
+        return x.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+
+    def halve(self, smallest: int) -> None:
+        """Makes forwards smaller.
+
+        Args:
+            smallest: Pixels below which a forward cannot go.
+
+        Raises:
+            OutOfMemoryError: They are as small as can be.
+        """
+        if self.forward_pixels <= smallest:
+            raise OutOfMemoryError(
+                f"The {self.device.type} has too little memory for the smallest forward of this "
+                f"network ({smallest} pixels). Use a model with fewer feature maps."
+            )
+        self.forward_pixels = max(smallest, self.forward_pixels // 2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch failed for want of memory, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def smallest_forward(module: UNet2D) -> int:
+    """Pixels of the smallest tile that does not lie at a border."""
+    return int((2 * module.halo + 2 * module.stride) ** 2)
+
+
+def predict(
+    predictor: Predictor,
+    raw: NDArray[Any],
+    *,
+    origin: ZYX,
+    shape: ZYX,
+    box: Box,
+    output: str = LABELS,
+    check: Callable[[], None] = _nothing,
+) -> NDArray[Any]:
+    """Predicts a box, section by section, as if every section were run whole.
+
+    Args:
+        predictor: The network.
+        raw: Voxels, axes ZYX, that cover ``tiles.input_box`` of the box.
+        origin: Where ``raw`` begins in the volume.
+        shape: Extent of the volume, (z, y, x).
+        box: The voxels wanted.
+        output: LABELS (class values, uint8, ZYX), PROBABILITIES (float32, CZYX) or ENTROPY
+            (nats, float32, ZYX).
+        check: Called between forwards; may raise to stop.
+
+    Raises:
+        OutOfMemoryError: Even the smallest tile is too large for the device.
+    """
+    made = _empty(output, len(predictor.classes), box.shape)
+    begin = box.start[0]
+    while begin < box.stop[0]:
+        rest = Box((begin, *box.start[1:]), box.stop)
+        try:
+            for tile in tiles.tiles(
+                rest,
+                shape=shape,
+                halo=predictor.module.halo,
+                stride=predictor.module.stride,
+                forward_pixels=predictor.forward_pixels,
+            ):
+                check()
+                seen = tiles.cut(raw, origin, shape, tile)
+                made[_place(tile, box)] = _forward(predictor, seen, tile, output)
+                begin = tile.z.start
+            begin = box.stop[0]
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            predictor.halve(smallest_forward(predictor.module))
+    return made
+
+
+def _empty(output: str, classes: int, shape: ZYX) -> NDArray[Any]:
+    if output == LABELS:
+        return np.empty(shape, np.uint8)
+    return np.empty((classes, *shape) if output == PROBABILITIES else shape, np.float32)
+
+
+def _place(tile: tiles.Tile, box: Box) -> tuple[Any, ...]:
+    z0, y0, x0 = box.start
+    return (
+        ...,
+        slice(tile.z.start - z0, tile.z.stop - z0),
+        slice(tile.y.core_start - y0, tile.y.core_stop - y0),
+        slice(tile.x.core_start - x0, tile.x.core_stop - x0),
+    )
+
+
+@torch.inference_mode()
+def _forward(
+    predictor: Predictor, seen: NDArray[Any], tile: tiles.Tile, output: str
+) -> NDArray[Any]:
+    logits = predictor.module(predictor.tensor(seen))[:, :, tile.y.core, tile.x.core]
+    if output == LABELS:
+        values = torch.from_numpy(value_table(predictor.classes)).to(predictor.device)
+        return _to_numpy(values[logits.argmax(dim=1)])
+    if output == PROBABILITIES:
+        return _to_numpy(logits.softmax(dim=1).transpose(0, 1))
+    return _to_numpy(entropy(logits))
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Shannon entropy over axis 1 in nats, -sum p log p, without log(0)."""
+    logarithms = logits.log_softmax(dim=1)
+    return -(logarithms.exp() * logarithms).sum(dim=1)
+
+
+def _to_numpy(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.cpu().numpy()
+    return array

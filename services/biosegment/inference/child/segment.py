@@ -1,0 +1,138 @@
+"""Blocks of a whole-volume segmentation: read ahead, predict, write, all three at once."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biosegment.client.connection import Connection
+from biosegment.client.errors import DomainError, JobCancelledError
+from biosegment.client.geometry import ZYX, Box
+from biosegment.client.stubs import SyncStubs
+from biosegment.inference.child.predict import Predictor, predict
+from biosegment.inference.child.session import opened
+from biosegment.inference.child.tiles import input_box
+from biosegment.runtime.arrays import VolumeArray, build_pyramid
+from biosegment.runtime.child import ChildContext, ChildFailedError
+
+Read = Callable[[Box], NDArray[Any]]
+Write = Callable[[Box, NDArray[np.uint8]], None]
+BlockReport = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Where blocks come from and where they go.
+
+    Attributes:
+        predictor: The network.
+        read: Reads raw voxels; called in a thread.
+        write: Writes class values, and returns once they are stored; called in a thread.
+        shape: Extent of the volume.
+    """
+
+    predictor: Predictor
+    read: Read
+    write: Write
+    shape: ZYX
+
+    def run(
+        self,
+        blocks: Sequence[tuple[int, Box]],
+        report: Callable[[BlockReport], None],
+        check: Callable[[], None],
+    ) -> None:
+        """Segments blocks. While one is predicted the next is read and the last one written.
+
+        Args:
+            blocks: (index, voxels to write) of each; their writes share no write unit.
+            report: Gets {"block": index} when a block is stored, with "error" when it failed;
+                the others go on.
+            check: Called between forwards; may raise JobCancelledError to stop.
+        """
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+            ahead: Future[NDArray[Any]] | None = None
+            stored: Future[None] | None = None
+            for n, (index, box) in enumerate(blocks):
+                raw = ahead or reader.submit(self.read, self._around(box))
+                following = blocks[n + 1 : n + 2]
+                ahead = (
+                    reader.submit(self.read, self._around(following[0][1])) if following else None
+                )
+                try:
+                    labels = self._predict(raw.result(), box, check)
+                except JobCancelledError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - one block must not stop the others
+                    report({"block": index, "error": _portable(error)})
+                    continue
+                # One write at a time: memory holds at most two results.
+                if stored is not None:
+                    stored.result()
+                stored = writer.submit(self._store, index, box, labels, report)
+            if stored is not None:
+                stored.result()
+
+    def _around(self, box: Box) -> Box:
+        module = self.predictor.module
+        return input_box(box, self.shape, halo=module.halo, stride=module.stride)
+
+    def _predict(self, raw: NDArray[Any], box: Box, check: Callable[[], None]) -> NDArray[np.uint8]:
+        origin = self._around(box).start
+        return predict(self.predictor, raw, origin=origin, shape=self.shape, box=box, check=check)
+
+    def _store(
+        self,
+        index: int,
+        box: Box,
+        labels: NDArray[np.uint8],
+        report: Callable[[BlockReport], None],
+    ) -> None:
+        try:
+            self.write(box, labels)
+        except Exception as error:  # noqa: BLE001 - one block must not stop the others
+            report({"block": index, "error": _portable(error)})
+        else:
+            report({"block": index})
+
+
+def _portable(error: Exception) -> Exception:
+    # What crosses to the parent must be picklable; only the platform's own errors surely are.
+    if isinstance(error, DomainError):
+        return error
+    return ChildFailedError(f"{type(error).__name__}: {error}")
+
+
+def segment_blocks(
+    context: ChildContext,
+    *,
+    connection: str,
+    dataset: str,
+    version: str,
+    volume: str,
+    blocks: list[tuple[int, Box]],
+    forward_pixels: int,
+) -> None:
+    """Segments blocks of a data set into a label volume; reports as ``Pipeline.run`` does."""
+    with opened(
+        connection, dataset=dataset, version=version, forward_pixels=forward_pixels
+    ) as session:
+        target = VolumeArray.open(session.stubs, volume)
+        Pipeline(session.predictor, session.raw.read, target.write, session.raw.shape()).run(
+            blocks, context.report, context.check
+        )
+
+
+def finish(context: ChildContext, *, connection: str, volume: str) -> None:
+    """Fills the coarser levels of a label volume, reporting progress."""
+
+    def progress(done: int, total: int) -> None:
+        context.check()
+        context.report({"done": done, "total": total, "stage": "pyramid"})
+
+    with SyncStubs(Connection.load(Path(connection))) as stubs:
+        build_pyramid(VolumeArray.open(stubs, volume), progress)

@@ -1,0 +1,54 @@
+"""What every task in the child opens first: stubs, network, raw volume."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from biosegment.client.connection import Connection
+from biosegment.client.stubs import SyncStubs
+from biosegment.inference.child.model import predictor_of
+from biosegment.inference.child.predict import Predictor
+from biosegment.nets.intensity import check_dtype
+from biosegment.runtime.arrays import VolumeArray
+from biosegment.v1 import registry_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open data set with a network to look at it.
+
+    Attributes:
+        stubs: Blocking stubs.
+        predictor: The network.
+        raw: The data set's raw volume.
+    """
+
+    stubs: SyncStubs
+    predictor: Predictor
+    raw: VolumeArray
+
+
+@contextmanager
+def opened(
+    connection: str, *, dataset: str, version: str, forward_pixels: int
+) -> Iterator[Session]:
+    """Opens a data set and a model version.
+
+    Args:
+        connection: Path of the connection file.
+        dataset: projects/p/datasets/d
+        version: projects/p/models/m/versions/v
+        forward_pixels: Pixels in one forward.
+
+    Raises:
+        NotFoundError: One of them does not exist.
+        FailedPreconditionError: The volume is not complete or of a type that networks cannot
+            take, or the weights are damaged.
+    """
+    with SyncStubs(Connection.load(Path(connection))) as stubs:
+        answer = stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=dataset))
+        raw = VolumeArray.open(stubs, answer.dataset.raw_volume).ready()
+        check_dtype(raw.dtype, raw.volume.name)
+        predictor = predictor_of(stubs, version, forward_pixels=forward_pixels)
+        yield Session(stubs, predictor, raw)

@@ -1,0 +1,28 @@
+"""From the name of an architecture to its network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from biosegment.nets import catalog
+from biosegment.nets.unet import UNet2D
+
+
+def build(architecture: str, parameters: Mapping[str, Any], classes: int) -> UNet2D:
+    """Makes a network with fresh weights.
+
+    Args:
+        architecture: A name of ``catalog.ARCHITECTURES``.
+        parameters: Its parameters; absent ones take the defaults.
+        classes: Channels of the output.
+
+    Raises:
+        InvalidArgumentError: Architecture, parameters or number of classes are not on offer.
+    """
+    resolved = catalog.resolve(architecture, parameters)
+    return UNet2D(
+        classes=catalog.check_classes(classes),
+        feature_maps=int(resolved["feature_maps"]),
+        levels=int(resolved["levels"]),
+        in_channels=int(resolved["in_channels"]),
+        dropout=float(resolved["dropout"]),
+    )

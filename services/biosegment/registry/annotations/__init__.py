@@ -1,0 +1,1 @@
+"""The annotation log: the use cases."""

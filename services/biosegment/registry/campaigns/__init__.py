@@ -1,0 +1,1 @@
+"""Campaigns, their rounds and proposals: the use cases."""

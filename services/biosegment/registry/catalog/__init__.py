@@ -1,0 +1,1 @@
+"""Projects, data sets, label classes, models and segmentations: the use cases."""

@@ -1,0 +1,1 @@
+"""The job engine: states, leases, fences, the ledger of blocks, the reconciler."""

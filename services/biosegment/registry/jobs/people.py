@@ -1,0 +1,146 @@
+"""Jobs as people start, list, cancel and retry them."""
+
+import uuid
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from biosegment.client import names
+from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
+from biosegment.registry.catalog.projects import require_project
+from biosegment.registry.database import now
+from biosegment.registry.jobs import ledger as ledgers
+from biosegment.registry.jobs import rows, states
+from biosegment.registry.paging import decode_token, encode_token, page_size
+from biosegment.registry.settings import RegistrySettings
+from biosegment.registry.tables.jobs import BlockFailureRow, JobRow, LedgerRow, RunRow
+from biosegment.v1 import jobs_pb2
+
+_KINDS = {
+    "import_spec": jobs_pb2.JOB_KIND_IMPORT,
+    "export_spec": jobs_pb2.JOB_KIND_EXPORT,
+    "rank_spec": jobs_pb2.JOB_KIND_RANK,
+    "train_spec": jobs_pb2.JOB_KIND_TRAIN,
+    "segment_spec": jobs_pb2.JOB_KIND_SEGMENT,
+    "evaluate_spec": jobs_pb2.JOB_KIND_EVALUATE,
+}
+
+
+def _campaign_of(job: jobs_pb2.Job) -> str:
+    which = job.WhichOneof("spec") or ""
+    found = getattr(getattr(job, which, None), "round", "")
+    if not found:
+        return ""
+    project, campaign, _ = names.parse(names.ROUND, found)
+    return names.CAMPAIGN.format(project, campaign)
+
+
+async def create(
+    session: AsyncSession, parent: str, job: jobs_pb2.Job, creator: str, max_failures: int
+) -> JobRow:
+    """Records a job and queues it.
+
+    Raises:
+        InvalidArgumentError: The job has no spec.
+        NotFoundError: There is no such project.
+    """
+    which = job.WhichOneof("spec")
+    if which is None:
+        raise InvalidArgumentError("The job has no spec: say what to do.", field="job.spec")
+    await require_project(session, parent)
+    kept = jobs_pb2.Job()
+    getattr(kept, which).CopyFrom(getattr(job, which))
+    kept.labels.CopyFrom(job.labels)
+    row = JobRow(
+        name=f"{parent}/jobs/{rows.kind_word(_KINDS[which])}-{uuid.uuid4().hex[:10]}",
+        project=parent,
+        kind=_KINDS[which],
+        state=states.QUEUED,
+        stage=jobs_pb2.JOB_STAGE_WORK,
+        spec=kept.SerializeToString(),
+        attempt=0,
+        failures=0,
+        max_failures=job.max_failures or max_failures,
+        holder="",
+        creator=creator,
+        campaign=_campaign_of(job),
+        create_time=now(),
+        update_time=now(),
+    )
+    session.add(row)
+    rows.wake(session, row)
+    await session.flush()
+    return row
+
+
+async def list_page(
+    session: AsyncSession, request: jobs_pb2.ListJobsRequest
+) -> tuple[list[JobRow], str]:
+    """A page of jobs, newest first, and the token of the next one."""
+    query = select(JobRow).order_by(JobRow.id.desc())
+    if request.parent != "projects/-":
+        await require_project(session, request.parent)
+        query = query.where(JobRow.project == request.parent)
+    if request.states:
+        query = query.where(JobRow.state.in_(list(request.states)))
+    if request.kinds:
+        query = query.where(JobRow.kind.in_(list(request.kinds)))
+    after = decode_token(request.page_token)
+    if after:
+        if not after.isdigit():
+            raise InvalidArgumentError("The page_token is damaged; begin again without one.")
+        query = query.where(JobRow.id < int(after))
+    size = page_size(request.page_size)
+    found = list(await session.scalars(query.limit(size + 1)))
+    token = encode_token(str(found[size - 1].id)) if len(found) > size else ""
+    return found[:size], token
+
+
+async def cancel(session: AsyncSession, name: str) -> JobRow:
+    """Asks for cancellation; a job that nobody works on ends at once."""
+    row = await rows.load(session, name, lock=True)
+    if row.state in states.TERMINAL or row.state == states.CANCELLING:
+        return row
+    held = bool(row.holder)
+    if row.stage == jobs_pb2.JOB_STAGE_BLOCKS:
+        query = select(RunRow.first).where(RunRow.job == name, RunRow.holder != "").limit(1)
+        held = (await session.execute(query)).first() is not None
+    if held:
+        states.move(row, states.CANCELLING)
+        row.update_time = now()
+    else:
+        await rows.end(session, row, states.CANCELLED)
+    return row
+
+
+async def retry(session: AsyncSession, name: str, settings: RegistrySettings) -> JobRow:
+    """Queues an ended job again; of a blocked job only what is not done.
+
+    Raises:
+        FailedPreconditionError: The job has not ended, or ended well.
+    """
+    row = await rows.load(session, name, lock=True)
+    if row.state not in states.RETRYABLE:
+        raise FailedPreconditionError(
+            f"{name} is {states.state_word(row.state)}; only a job that failed, was cancelled or "
+            "succeeded in part can be retried.",
+            name=name,
+        )
+    row.failures = 0
+    row.error = row.result = row.progress = None
+    row.end_time = row.not_before = None
+    row.update_time = now()
+    ledger = await session.get(LedgerRow, name)
+    if ledger is None:
+        states.move(row, states.QUEUED)
+        rows.wake(session, row)
+        return row
+    await session.execute(delete(BlockFailureRow).where(BlockFailureRow.job == name))
+    await session.execute(delete(RunRow).where(RunRow.job == name))
+    ledger.quarantined = ledger.cursor = 0
+    states.move(row, states.RUNNING)
+    row.stage = jobs_pb2.JOB_STAGE_BLOCKS
+    if await ledgers.advance(session, row, ledger, settings.frontier_runs):
+        row.stage = jobs_pb2.JOB_STAGE_FINISH
+        rows.wake(session, row)
+    return row

@@ -1,0 +1,182 @@
+import numpy as np
+import pytest
+import torch
+from biosegment.client.errors import OutOfMemoryError
+from biosegment.client.geometry import BlockGrid, Box
+from biosegment.inference.child import predict as engine
+from biosegment.inference.child.predict import (
+    ENTROPY,
+    LABELS,
+    PROBABILITIES,
+    Predictor,
+    predict,
+    smallest_forward,
+)
+from biosegment.inference.child.tiles import input_box, pad_far, spans, tiles
+from biosegment.nets.architectures import build
+from biosegment.nets.intensity import unit_scale
+
+CLASSES = (0, 2, 7)
+
+
+def network(levels=2):
+    torch.manual_seed(5)
+    module = build("unet2d", {"feature_maps": 4, "levels": levels}, len(CLASSES))
+    # Statistics as after training, so that normalisation is not the identity.
+    with torch.no_grad():
+        for _ in range(3):
+            module(torch.randn(2, 1, 64, 64))
+    module.set_input_statistics(0.5, 0.25)
+    return Predictor(module.eval(), CLASSES, 1 << 20)
+
+
+def whole(predictor, volume):
+    """The reference: every section at once."""
+    stride = predictor.module.stride
+    _, h, w = volume.shape
+    x = pad_far(volume, (-h % stride, -w % stride))
+    with torch.inference_mode():
+        logits = predictor.module(torch.from_numpy(unit_scale(x)).unsqueeze(1))
+        return logits.softmax(1).movedim(1, 0).numpy()[..., :h, :w]
+
+
+def volume_of(shape, dtype=np.uint8):
+    top = 255 if dtype == np.uint8 else 65535
+    return np.random.default_rng(0).integers(0, top, shape).astype(dtype)
+
+
+def blocked(predictor, volume, box, block, output):
+    channels = (len(CLASSES),) if output == PROBABILITIES else ()
+    made = np.zeros((*channels, *volume.shape), np.uint8 if output == LABELS else np.float32)
+    net = predictor.module
+    for part in BlockGrid(box, block):
+        around = input_box(part, volume.shape, halo=net.halo, stride=net.stride)
+        made[(..., *part.slices)] = predict(
+            predictor,
+            volume[around.slices],
+            origin=around.start,
+            shape=volume.shape,
+            box=part,
+            output=output,
+        )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("shape", "block", "dtype"),
+    [
+        ((1, 61, 53), (1, 64, 64), np.uint8),  # smaller than a tile, primes, one section
+        ((3, 163, 131), (2, 96, 64), np.uint8),  # primes
+        ((2, 150, 97), (2, 83, 61), np.uint16),  # blocks off the stride
+        ((2, 3, 190), (1, 3, 50), np.uint8),  # lower than the stride
+        ((1, 1, 97), (1, 1, 40), np.uint8),  # a single row
+    ],
+)
+def test_blocks_equal_whole_sections(shape, block, dtype):
+    predictor = network()
+    predictor.forward_pixels = 90**2
+    volume = volume_of(shape, dtype)
+    expected = whole(predictor, volume)
+    box = Box.of_shape(shape)
+    made = blocked(predictor, volume, box, block, PROBABILITIES)
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+
+
+def test_labels_and_entropy_are_those_of_the_probabilities():
+    predictor = network()
+    predictor.forward_pixels = 90**2
+    volume = volume_of((2, 101, 83))
+    expected = whole(predictor, volume)
+    box, block = Box.of_shape(volume.shape), (1, 64, 64)
+    entropy = blocked(predictor, volume, box, block, ENTROPY)
+    np.testing.assert_allclose(entropy, -(expected * np.log(expected)).sum(0), atol=1e-5)
+    labels = blocked(predictor, volume, box, block, LABELS)
+    assert set(np.unique(labels)) <= set(CLASSES)
+    best = np.asarray(CLASSES, np.uint8)[expected.argmax(0)]
+    top = np.sort(expected, axis=0)
+    clear = top[-1] - top[-2] > 1e-4
+    assert np.array_equal(labels[clear], best[clear])
+    assert clear.mean() > 0.9
+
+
+def test_a_box_inside_equals_the_same_voxels_of_whole_sections():
+    predictor = network()
+    predictor.forward_pixels = 90**2
+    volume = volume_of((4, 190, 170))
+    box = Box((1, 37, 11), (3, 141, 160))
+    made = blocked(predictor, volume, box, (2, 200, 200), PROBABILITIES)
+    expected = whole(predictor, volume)
+    np.testing.assert_allclose(made[(..., *box.slices)], expected[(..., *box.slices)], atol=1e-5)
+
+
+def test_a_smaller_halo_would_show():
+    """The seam test can fail: with half the halo the blocks differ from whole sections."""
+    predictor = network()
+    predictor.module.halo //= 4
+    predictor.forward_pixels = smallest_forward(predictor.module)
+    volume = volume_of((1, 150, 150))
+    made = blocked(predictor, volume, Box.of_shape(volume.shape), (1, 40, 40), PROBABILITIES)
+    assert np.abs(made - whole(predictor, volume)).max() > 1e-4
+
+
+@pytest.mark.parametrize("window", [0, 64, 128, 333])
+@pytest.mark.parametrize(
+    ("extent", "start", "stop"),
+    [(1, 0, 1), (5, 3, 5), (16, 0, 16), (97, 0, 97), (97, 3, 90), (1000, 1, 900), (1024, 500, 502)],
+)
+def test_spans_cover_once_and_keep_their_halo(extent, window, start, stop):
+    halo, stride = 32, 16
+    made = spans(start, stop, extent=extent, halo=halo, stride=stride, window=window)
+    assert made[0].core_start == start
+    assert made[-1].core_stop == stop
+    padded = -(-extent // stride) * stride
+    for a, b in zip(made, made[1:], strict=False):
+        assert a.core_stop == b.core_start
+    for span in made:
+        assert span.start % stride == span.stop % stride == 0
+        assert span.start == 0 or span.start <= span.core_start - halo
+        assert span.stop == padded or span.stop >= span.core_stop + halo
+        assert span.size <= max(window, 2 * halo + 2 * stride)
+
+
+def test_memory_of_a_forward_is_bounded():
+    box = Box.of_shape((40, 2000, 3000))
+    for tile in tiles(box, shape=box.stop, halo=96, stride=16, forward_pixels=1 << 20):
+        sections = tile.z.stop - tile.z.start
+        assert sections * tile.y.size * tile.x.size <= 1 << 20
+
+
+class Starved(torch.nn.Module):
+    """Runs out of memory above a size, as a small GPU does."""
+
+    def __init__(self, inner, most):
+        super().__init__()
+        self.inner, self.most = inner, most
+        self.halo, self.stride = inner.halo, inner.stride
+
+    def forward(self, x):
+        if x.shape[0] * x.shape[2] * x.shape[3] > self.most:
+            raise torch.OutOfMemoryError("no room")
+        return self.inner(x)
+
+
+def test_out_of_memory_makes_tiles_smaller_and_goes_on():
+    plain = network()
+    volume = volume_of((3, 160, 160))
+    most = 2 * smallest_forward(plain.module)
+    starved = Predictor(Starved(plain.module, most), CLASSES, 1 << 20, torch.device("cpu"))
+    box = Box.of_shape(volume.shape)
+    arguments = {"origin": (0, 0, 0), "shape": volume.shape, "box": box, "output": PROBABILITIES}
+    made = predict(starved, volume, **arguments)
+    np.testing.assert_allclose(made, whole(plain, volume), atol=1e-5)
+    assert starved.forward_pixels <= most
+    hopeless = Predictor(Starved(plain.module, 10), CLASSES, 1 << 20, torch.device("cpu"))
+    with pytest.raises(OutOfMemoryError, match="fewer feature maps"):
+        predict(hopeless, volume, **arguments)
+
+
+def test_uint8_goes_to_the_device_unscaled_with_the_same_value():
+    predictor = network()
+    raw = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    assert np.array_equal(predictor.tensor(raw).numpy()[0], unit_scale(raw))
+    assert engine.default_device().type in {"cpu", "cuda"}

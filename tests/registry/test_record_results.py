@@ -1,0 +1,229 @@
+from typing import Any
+
+import pytest
+from sqlalchemy import create_mock_engine
+from sqlalchemy.dialects import postgresql
+
+from biosegment.client.errors import (
+    AbortedError,
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    OutsideVolumeError,
+)
+from biosegment.client.geometry import Box, shape_proto
+from biosegment.registry.database import Base
+from biosegment.registry.results import apply_result
+from biosegment.v1 import campaigns_pb2, events_pb2, registry_pb2, types_pb2
+from biosegment.v1 import jobs_pb2 as pb
+from tests.registry.record_kit import CAMPAIGN, DATASET, MODEL, PROJECT, SHA256, SHAPE, Record
+
+LABELS = f"{PROJECT}/volumes/gt"
+
+
+def _import(**result: Any) -> pb.ImportResult:
+    good: dict[str, Any] = {
+        "shape": shape_proto(SHAPE),
+        "voxel_size": types_pb2.VoxelSize(z=1, y=1, x=1),
+    }
+    return pb.ImportResult(**{**good, **result})
+
+
+async def test_an_import_makes_a_data_set(record: Record) -> None:
+    (event,) = await record.events("dataset.created")
+    assert events_pb2.DatasetCreated.FromString(event).dataset == DATASET
+    with pytest.raises(AlreadyExistsError, match='The data set "projects/p/datasets/d" exists'):
+        await record.import_dataset("d")
+    assert len(await record.events("dataset.created")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "error", "sentence"),
+    [
+        ("projects/none/datasets/e", {}, NotFoundError, "no project"),
+        (f"{PROJECT}/datasets/{'e' * 60}", {}, InvalidArgumentError, "label volume"),
+        ("e", {}, InvalidArgumentError, "is not a name like"),
+        (
+            f"{PROJECT}/datasets/e",
+            {"shape": shape_proto((0, 1, 1))},
+            InvalidArgumentError,
+            "no vox",
+        ),
+        (
+            f"{PROJECT}/datasets/e",
+            {"voxel_size": types_pb2.VoxelSize(z=50, y=float("nan"), x=4)},
+            InvalidArgumentError,
+            "voxel size",
+        ),
+    ],
+)
+async def test_imports_that_make_no_data_set_are_refused(
+    record: Record, name: str, result: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    spec = pb.ImportSpec(volume=f"{PROJECT}/volumes/e", dataset=pb.DatasetTarget(name=name))
+    with pytest.raises(error, match=sentence):
+        await record.apply("j", _import(**result), import_spec=spec)
+
+
+async def test_labels_join_their_data_set(record: Record) -> None:
+    spec = pb.ImportSpec(volume=LABELS, labels=pb.LabelsTarget(dataset=DATASET))
+    await record.apply("j", _import(), import_spec=spec)
+    assert list((await record.dataset()).reference_volumes) == [LABELS]
+    with pytest.raises(FailedPreconditionError, match="4 × 32 × 31 voxels .* has 4 × 32 × 32"):
+        await record.apply("j", _import(shape=shape_proto((4, 32, 31))), import_spec=spec)
+    spec.labels.dataset = f"{PROJECT}/datasets/none"
+    with pytest.raises(NotFoundError, match="no data set"):
+        await record.apply("j", _import(), import_spec=spec)
+
+
+async def test_training_makes_the_next_version(record: Record) -> None:
+    assert await record.train("one") == f"{MODEL}/versions/1"
+    second = await record.train("two")
+    assert second == f"{MODEL}/versions/2"
+    got = await record.stubs.registry.GetModelVersion(
+        registry_pb2.GetModelVersionRequest(name=second)
+    )
+    assert got.version.job == f"{PROJECT}/jobs/two"
+    assert got.version.weights == f"{PROJECT}/objects/two.safetensors"
+    assert got.version.sha256 == SHA256
+    assert dict(got.version.metrics) == {"loss": 0.5}, "what is no number is left out"
+    events = await record.events("model_version.created")
+    assert [events_pb2.ModelVersionCreated.FromString(e).version[-1] for e in events] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "result", "error", "sentence"),
+    [
+        ({"model": f"{PROJECT}/models/x"}, {}, NotFoundError, "no model"),
+        ({"dataset": f"{PROJECT}/datasets/x"}, {}, NotFoundError, "no data set"),
+        ({"revision": 3}, {}, InvalidArgumentError, "Revision 3"),
+        ({"base_version": f"{MODEL}/versions/8"}, {}, NotFoundError, "no model version"),
+        ({}, {"weights": ""}, InvalidArgumentError, "must name its weights"),
+        ({}, {"sha256": "abc"}, InvalidArgumentError, "SHA-256"),
+    ],
+)
+async def test_trainings_that_make_no_version_are_refused(
+    record: Record,
+    spec: dict[str, Any],
+    result: dict[str, Any],
+    error: type[Exception],
+    sentence: str,
+) -> None:
+    good = {"weights": f"{PROJECT}/objects/w", "sha256": SHA256}
+    with pytest.raises(error, match=sentence):
+        await record.apply(
+            "j",
+            pb.TrainResult(**{**good, **result}),
+            train_spec=pb.TrainSpec(**{"model": MODEL, "dataset": DATASET, **spec}),
+        )
+    assert not await record.events("model_version.created")
+
+
+async def test_a_retried_segmentation_becomes_complete(record: Record) -> None:
+    spec = pb.SegmentSpec(
+        dataset=DATASET,
+        version=await record.train(),
+        volume=f"{PROJECT}/volumes/s",
+        segmentation=f"{DATASET}/segmentations/s",
+    )
+
+    async def listed() -> list[registry_pb2.Segmentation]:
+        request = registry_pb2.ListSegmentationsRequest(parent=DATASET)
+        return list((await record.stubs.registry.ListSegmentations(request)).segmentations)
+
+    await record.apply("j", pb.SegmentResult(), complete=False, segment_spec=spec)
+    (made,) = await listed()
+    assert (made.complete, made.job, made.version) == (False, f"{PROJECT}/jobs/j", spec.version)
+    await record.apply("j", pb.SegmentResult(), segment_spec=spec)
+    assert [s.complete for s in await listed()] == [True]
+    with pytest.raises(AlreadyExistsError, match="made by projects/p/jobs/j"):
+        await record.apply("k", pb.SegmentResult(), segment_spec=spec)
+    spec.segmentation = f"{PROJECT}/datasets/d2/segmentations/s"
+    with pytest.raises(InvalidArgumentError, match="not a segmentation of"):
+        await record.apply("k", pb.SegmentResult(), segment_spec=spec)
+
+
+async def test_figures_go_to_the_version_and_the_round(record: Record) -> None:
+    version = await record.train()
+    await record.start_campaign()
+    await record.open_round(1, version)
+    await record.apply(
+        "j",
+        pb.EvaluateResult(metrics={"iou": 0.8, "iou_1": float("nan")}),
+        evaluate_spec=pb.EvaluateSpec(version=version, round=f"{CAMPAIGN}/rounds/1"),
+    )
+    got = await record.stubs.registry.GetModelVersion(
+        registry_pb2.GetModelVersionRequest(name=version)
+    )
+    assert dict(got.version.metrics) == {"loss": 0.5, "iou": 0.8}
+    name = f"{CAMPAIGN}/rounds/1"
+    found = await record.stubs.campaigns.GetRound(campaigns_pb2.GetRoundRequest(name=name))
+    assert dict(found.round.metrics) == {"iou": 0.8}
+    with pytest.raises(NotFoundError, match="no round"):
+        await record.apply(
+            "j",
+            pb.EvaluateResult(),
+            evaluate_spec=pb.EvaluateSpec(version=version, round=f"{CAMPAIGN}/rounds/2"),
+        )
+
+
+async def test_a_ranking_opens_the_round_to_people(record: Record) -> None:
+    await record.start_campaign()
+    await record.open_round()
+    await record.propose()
+    (event,) = await record.events("round.proposed")
+    assert events_pb2.RoundProposed.FromString(event).round == f"{CAMPAIGN}/rounds/1"
+    with pytest.raises(AbortedError, match="is ANNOTATING and takes no more proposals"):
+        await record.propose()
+    assert len(await record.proposals()) == 4
+
+
+@pytest.mark.parametrize(
+    ("patches", "error", "sentence"),
+    [
+        ([], FailedPreconditionError, "chose no patch out of 100"),
+        ([(Box((0, 0, 0), (9, 8, 8)), 1.0)], OutsideVolumeError, "leaves the data set"),
+        ([(Box((0, 0, 0), (1, 8, 8), 2), 1.0)], InvalidArgumentError, "level 0"),
+        ([(Box((0, 0, 0), (1, 8, 8)), float("nan"))], InvalidArgumentError, "score nan"),
+    ],
+)
+async def test_rankings_that_propose_nothing_usable_are_refused(
+    record: Record, patches: list[tuple[Box, float]], error: type[Exception], sentence: str
+) -> None:
+    await record.start_campaign()
+    await record.open_round()
+    ranked = [pb.RankedPatch(box=box.to_proto(), score=score) for box, score in patches]
+    with pytest.raises(error, match=sentence):
+        await record.apply(
+            "j",
+            pb.RankResult(patches=ranked, candidates=100),
+            rank_spec=pb.RankSpec(round=f"{CAMPAIGN}/rounds/1"),
+        )
+    assert not await record.proposals()
+    assert not await record.events("round.proposed")
+
+
+async def test_a_result_must_answer_its_spec(record: Record) -> None:
+    job = pb.Job(name=f"{PROJECT}/jobs/j", export_spec=pb.ExportSpec())
+
+    async with record.database.write() as session:
+        answer = pb.JobResult(export_result=pb.ExportResult(path="/x"))
+        assert await apply_result(session, job, answer, complete=True) == answer
+        for wrong in (pb.JobResult(), pb.JobResult(rank_result=pb.RankResult())):
+            with pytest.raises(InvalidArgumentError, match="does not answer"):
+                await apply_result(session, job, wrong, complete=True)
+
+
+def test_the_tables_are_made_on_postgresql_too() -> None:
+    statements: list[str] = []
+
+    def note(statement: Any, *_: Any, **__: Any) -> None:
+        statements.append(str(statement.compile(dialect=postgresql.dialect())))
+
+    engine = create_mock_engine("postgresql+psycopg://", note)
+    Base.metadata.create_all(engine, checkfirst=False)
+    text = "\n".join(statements)
+    assert "CREATE TABLE annotation" in text
+    assert "BYTEA" in text
+    assert "TIMESTAMP WITH TIME ZONE" in text

@@ -1,0 +1,45 @@
+"""Functions that the tests run in a child process."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from biosegment.client.errors import InvalidArgumentError
+from biosegment.runtime.child import ChildContext
+
+
+def add(context: ChildContext, a: int, b: int) -> dict[str, Any]:
+    context.report({"half": a})
+    return {"sum": a + b, "pid": os.getpid()}
+
+
+def refuse(context: ChildContext) -> None:
+    raise InvalidArgumentError("No good.", field="x")
+
+
+def crash(context: ChildContext) -> None:
+    raise ZeroDivisionError("one over nought")
+
+
+def run_out_of_memory(context: ChildContext) -> None:
+    raise MemoryError("too much")
+
+
+def die(context: ChildContext) -> None:
+    os.kill(os.getpid(), 9)
+
+
+def until_cancelled(context: ChildContext, started: str) -> None:
+    Path(started).touch()
+    while True:
+        context.check()
+        time.sleep(0.01)
+
+
+def note(context: ChildContext, path: str, word: str, gate: str = "") -> None:
+    deadline = time.monotonic() + 30
+    while gate and not Path(gate).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with Path(path).open("a") as file:
+        file.write(word)

@@ -1,0 +1,113 @@
+"""Child processes: results, errors, death, cancellation, turns."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from biosegment.client.errors import (
+    InvalidArgumentError,
+    JobCancelledError,
+    OutOfMemoryError,
+    WorkerDiedError,
+)
+from biosegment.runtime.child import Child, ChildFailedError
+
+TARGETS = "tests.runtime.child_targets"
+
+
+@pytest.fixture
+async def child() -> AsyncIterator[Child]:
+    made = Child("test")
+    yield made
+    await made.close()
+
+
+async def test_it_answers_reports_and_stays_warm(child: Child) -> None:
+    reports: list[Any] = []
+    first = await child.run(f"{TARGETS}:add", on_report=reports.append, a=1, b=2)
+    second = await child.run(f"{TARGETS}:add", a=3, b=4)
+    assert (first["sum"], second["sum"]) == (3, 7)
+    assert first["pid"] == second["pid"] == child.pid
+    assert reports == [{"half": 1}]
+
+
+async def test_expected_errors_arrive_as_themselves(child: Child) -> None:
+    with pytest.raises(InvalidArgumentError, match="No good") as caught:
+        await child.run(f"{TARGETS}:refuse")
+    assert caught.value.metadata == {"field": "x"}
+    with pytest.raises(OutOfMemoryError):
+        await child.run(f"{TARGETS}:run_out_of_memory")
+
+
+async def test_unexpected_errors_bring_their_traceback(child: Child) -> None:
+    with pytest.raises(ChildFailedError, match="one over nought") as caught:
+        await child.run(f"{TARGETS}:crash")
+    assert "child_targets.py" in str(caught.value)
+
+
+async def test_a_killed_child_is_told_and_the_next_task_gets_a_new_one(child: Child) -> None:
+    with pytest.raises(WorkerDiedError, match="-9"):
+        await child.run(f"{TARGETS}:die")
+    assert (await child.run(f"{TARGETS}:add", a=1, b=1))["sum"] == 2
+
+
+async def test_cancellation_reaches_the_function(
+    child: Child, tmp_path: Path, eventually: Any
+) -> None:
+    started, cancelled = tmp_path / "started", asyncio.Event()
+    task = asyncio.create_task(
+        child.run(f"{TARGETS}:until_cancelled", cancelled=cancelled, started=str(started))
+    )
+
+    async def runs() -> bool:
+        return started.exists()
+
+    await eventually(runs)
+    cancelled.set()
+    with pytest.raises(JobCancelledError):
+        await task
+
+
+async def test_urgent_tasks_go_first(child: Child, tmp_path: Path, eventually: Any) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    note = f"{TARGETS}:note"
+    tasks = [asyncio.create_task(child.run(note, path=str(log), word="a", gate=str(gate)))]
+
+    async def busy() -> bool:
+        return child.pid is not None
+
+    await eventually(busy)
+    tasks.append(asyncio.create_task(child.run(note, path=str(log), word="c")))
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(child.run(note, urgent=True, path=str(log), word="b")))
+    await asyncio.sleep(0)
+    gate.touch()
+    await asyncio.gather(*tasks)
+    assert log.read_text() == "abc"
+
+
+async def test_a_cut_task_takes_its_process_with_it(
+    child: Child, tmp_path: Path, eventually: Any
+) -> None:
+    started = tmp_path / "started"
+    task = asyncio.create_task(child.run(f"{TARGETS}:until_cancelled", started=str(started)))
+
+    async def runs() -> bool:
+        return started.exists()
+
+    await eventually(runs)
+    pid = child.pid
+    assert pid is not None
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    async def gone() -> bool:
+        return not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
+
+    await eventually(gone)
+    assert (await child.run(f"{TARGETS}:add", a=1, b=1))["sum"] == 2
