@@ -85,7 +85,8 @@ def test_the_pieces_of_a_mask_make_up_the_mask(
     for piece, packed in split_mask(box, mask, limit):
         # Only a single row may be larger than the limit: it is never cut.
         assert len(packed) <= limit or piece.shape[:2] == (1, 1)
-        back[piece.slices] += arrays.unpack_mask(packed, pb.COMPRESSION_ZLIB, piece.shape) + 1
+        part = arrays.unpack_mask(packed, pb.COMPRESSION_ZLIB, piece.shape)
+        back[piece.slices] += part.astype(int) + 1
     np.testing.assert_array_equal(back[box.slices], mask.astype(int) + 1)
     assert back.sum() == (mask.astype(int) + 1).sum()
 

@@ -1,6 +1,5 @@
 """The connection file, and imports that stay cheap."""
 
-import os
 import pickle
 import stat
 import subprocess
@@ -29,7 +28,7 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert Connection.load(path) == made
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert "t'" not in repr(made)
-    assert os.listdir(path.parent) == ["connection.json"]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_it_is_found_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,7 @@ boxes = st.builds(Box.at, triples, extents)
 
 
 @given(boxes, extents)
-def test_the_blocks_of_a_grid_cover_each_voxel_once(
-    box: Box, block: tuple[int, int, int]
-) -> None:
+def test_the_blocks_of_a_grid_cover_each_voxel_once(box: Box, block: tuple[int, int, int]) -> None:
     grid = BlockGrid(box, block)
     seen = np.zeros(box.stop, int)
     for part in grid:

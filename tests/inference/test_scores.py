@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from biosegment.inference.child.predict import Predictor
 from biosegment.inference.child.score import score, statistic_names, statistics_of
 from biosegment.inference.child.tiles import pad_far

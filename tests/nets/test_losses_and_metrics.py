@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
 from biosegment.nets.channels import IGNORE, to_channels, value_table
 from biosegment.nets.intensity import unit_scale

@@ -3,6 +3,7 @@ import json
 import pytest
 import safetensors.torch
 import torch
+
 from biosegment.client.errors import FailedPreconditionError
 from biosegment.nets import weights
 from biosegment.nets.architectures import build
@@ -77,7 +78,7 @@ def test_foreign_and_mismatched_files_are_named(made):
     with pytest.raises(FailedPreconditionError, match="no architecture"):
         weights.load(written(architecture="x"))
     for changes in ({"classes": "no"}, {"parameters": 3}, {"classes": None}):
-        with pytest.raises(FailedPreconditionError, match="metadata of .* is damaged"):
+        with pytest.raises(FailedPreconditionError, match="metadata of The weights"):
             weights.load(written(**changes))
     with pytest.raises(FailedPreconditionError, match="belongs to another network"):
         weights.check_fits(made, "unet2d", PARAMETERS, [0, 1, 2], "It")

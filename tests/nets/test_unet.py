@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.nets.architectures import build
 from biosegment.nets.catalog import describe

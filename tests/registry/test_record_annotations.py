@@ -75,6 +75,13 @@ async def test_a_repeat_gets_the_first_answer(record: Record) -> None:
         await record.undo(1, "r1")
 
 
+async def test_a_request_sent_many_times_at_once_is_done_once(record: Record) -> None:
+    calls = [record.commit(_mask(1), request_id="r1") for _ in range(6)]
+    first, *others = await asyncio.gather(*calls)
+    assert all(other == first for other in others)
+    assert (await record.dataset()).revision == 1
+
+
 async def test_concurrent_commits_leave_no_gaps(record: Record) -> None:
     made = await asyncio.gather(*(record.commit(_mask(i % 3)) for i in range(20)))
     assert sorted(annotation.revision for annotation in made) == list(range(1, 21))

@@ -132,8 +132,8 @@ async def test_only_one_opens_the_next_round(record: Record) -> None:
         await record.open_round(2)
     await record.move(1, RANKING, DONE)
     assert (await record.open_round(2)).name == f"{CAMPAIGN}/rounds/2"
+    await record.move(2, RANKING, DONE)
     with pytest.raises(NotFoundError, match="no model version"):
-        await record.move(2, RANKING, DONE)
         await record.open_round(3, f"{MODEL}/versions/4")
 
 

@@ -14,7 +14,8 @@ from biosegment.client.geometry import Box
 from biosegment.registry.annotations.undo import void_commits
 from tests.registry.record_kit import SHAPE, open_record, paint_model
 
-_SHM = Path("/dev/shm")  # Each commit is synced.
+# Each commit is synced, which memory does at once.
+_FOLDER = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 starts = st.tuples(st.integers(0, 1), st.integers(0, 8), st.integers(0, 8))
 extents = st.tuples(st.integers(1, 3), st.integers(1, 8), st.integers(1, 8))
@@ -29,15 +30,14 @@ def test_the_log_reads_as_the_commits_that_stand(steps: list) -> None:
 
 
 async def _play(steps: list) -> None:
-    # Each entry: (box, mask, standing) of a commit, or (undone, standing) of an undo, from 1.
+    # By revision: what a commit painted, and what an undo undid.
     painted: dict[int, tuple[Box, np.ndarray]] = {}
     undone_by: dict[int, int] = {}
 
     def stands(revision: int) -> bool:
         return not any(u == revision and stands(by) for by, u in undone_by.items())
 
-    shm = _SHM if _SHM.is_dir() else None
-    with tempfile.TemporaryDirectory(dir=shm) as folder:
+    with tempfile.TemporaryDirectory(dir=_FOLDER) as folder:
         async with open_record(Path(folder)) as record:
             await record.seed()
             newest = 0

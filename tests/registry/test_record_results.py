@@ -48,7 +48,7 @@ async def test_an_import_makes_a_data_set(record: Record) -> None:
             f"{PROJECT}/datasets/e",
             {"shape": shape_proto((0, 1, 1))},
             InvalidArgumentError,
-            "no vox",
+            "of no",
         ),
         (
             f"{PROJECT}/datasets/e",
@@ -70,7 +70,7 @@ async def test_labels_join_their_data_set(record: Record) -> None:
     spec = pb.ImportSpec(volume=LABELS, labels=pb.LabelsTarget(dataset=DATASET))
     await record.apply("j", _import(), import_spec=spec)
     assert list((await record.dataset()).reference_volumes) == [LABELS]
-    with pytest.raises(FailedPreconditionError, match="4 × 32 × 31 voxels .* has 4 × 32 × 32"):
+    with pytest.raises(FailedPreconditionError, match=r"4 × 32 × 31 voxels .* has 4 × 32 × 32"):
         await record.apply("j", _import(shape=shape_proto((4, 32, 31))), import_spec=spec)
     spec.labels.dataset = f"{PROJECT}/datasets/none"
     with pytest.raises(NotFoundError, match="no data set"):

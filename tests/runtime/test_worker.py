@@ -134,7 +134,7 @@ async def test_a_drained_worker_hands_its_job_on_without_counting_a_failure(
     assert (ended.state, ended.failures, ended.attempt) == (jobs_pb2.JOB_STATE_SUCCEEDED, 0, 2)
 
 
-async def test_blocks_are_worked_off_by_several_workers(running: Engine) -> None:
+async def test_blocks_are_worked_off_by_several_workers(running: Engine, eventually: Any) -> None:
     seen: list[int] = []
 
     async def plan_or_finish(context: JobContext) -> jobs_pb2.JobResult | BlockPlan:
@@ -167,9 +167,11 @@ async def test_blocks_are_worked_off_by_several_workers(running: Engine) -> None
         segmentation="projects/p/datasets/d/segmentations/s",
     )
     job = await running.create(segment_spec=spec)
-    async with asyncio.timeout(30):
-        while (await running.get(job)).stage != jobs_pb2.JOB_STAGE_FINISH:
-            await asyncio.sleep(0.05)
+
+    async def worked_off() -> bool:
+        return (await running.get(job)).stage == jobs_pb2.JOB_STAGE_FINISH
+
+    await eventually(worked_off)
     now = await running.get(job)
     assert (now.blocks.done, now.blocks.quarantined) == (23, 0)
     assert sorted(set(seen)) == list(range(23))

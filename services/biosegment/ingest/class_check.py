@@ -23,15 +23,17 @@ def checked(
         InvalidArgumentError: A page holds a value that is not in the table.
     """
     known = sorted(set(classes))
+    strange = np.ones(256, bool)
+    strange[known] = False
     for n, page in enumerate(pages):
-        present = np.flatnonzero(np.bincount(page.ravel(), minlength=256))
-        strange = np.setdiff1d(present, known)
-        if strange.size:
+        found = strange[page]
+        if found.any():
+            value = int(page.flat[int(found.argmax())])
             raise InvalidArgumentError(
-                f"Page {n + 1} of {source} holds the value {strange[0]}, which is not in the "
+                f"Page {n + 1} of {source} holds the value {value}, which is not in the "
                 f"project's class table ({', '.join(map(str, known)) or 'empty'}). Add the class, "
                 "or change the labels.",
-                value=strange[0],
+                value=value,
                 page=n + 1,
             )
         yield page

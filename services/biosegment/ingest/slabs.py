@@ -42,7 +42,7 @@ def write_pages(
         with tempfile.TemporaryFile() as spill:
             slab = _buffer((stop - start, height, width), volume.dtype, spill, memory_bytes)
             read = 0
-            for read, page in enumerate(islice(pages, stop - start), 1):  # noqa: B007
+            for read, page in enumerate(islice(pages, stop - start), 1):
                 slab[read - 1] = page
                 progress(start, depth)
             if read < stop - start:
@@ -63,9 +63,7 @@ def _buffer(
     return np.memmap(spill, dtype, "w+", shape=shape)
 
 
-def read_pages(
-    volume: VolumeArray, *, memory_bytes: int = _MEMORY_BYTES
-) -> Iterator[NDArray[Any]]:
+def read_pages(volume: VolumeArray, *, memory_bytes: int = _MEMORY_BYTES) -> Iterator[NDArray[Any]]:
     """Yields the sections of level 0, axes YX, reading as many chunks deep as memory allows."""
     depth, height, width = volume.shape()
     chunk = volume.volume.levels[0].chunk.z

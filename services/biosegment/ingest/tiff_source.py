@@ -20,6 +20,9 @@ _SUFFIXES = {".tif", ".tiff"}
 _DTYPES = (np.dtype("u1"), np.dtype("u2"))
 _UNCOMPRESSED = 1
 _MAX_PAGE_BYTES = 2 << 30
+# ImageJ shows no more channels than these. A stack of more "channels" is one of sections, written
+# by a program that names the first axis so unless told otherwise.
+_MAX_CHANNELS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +158,10 @@ def _scan_file(file: Path) -> TiffStack:
             )
         _check_whole(file, tiff, series[0])
         size = y * x * dtype.itemsize
-        if series[0].dataoffset is None and size > _MAX_PAGE_BYTES:
+        if size > _MAX_PAGE_BYTES:
             raise InvalidArgumentError(
-                f"The pages of {file} hold {size} bytes each; compressed pages may hold at most "
-                f"{_MAX_PAGE_BYTES}. Cut them into smaller ones, or store them uncompressed.",
+                f"The pages of {file} hold {size} bytes each, more than the {_MAX_PAGE_BYTES} "
+                "that are read at once. Cut them into smaller ones.",
                 path=file,
             )
         return TiffStack((file,), (z, y, x), dtype, voxel_size.of_tiff(tiff))
@@ -172,20 +175,23 @@ def _check_channels(file: Path, tiff: Any, series: list[Any]) -> None:
         )
     axes, shape = series[0].axes, series[0].shape
     description = str(tiff.pages[0].description or "")
-    ome = "<OME" in description[:2000]
-    channels = re.search(r'\bSizeC="(\d+)"', description) if ome else None
-    times = re.search(r'\bSizeT="(\d+)"', description) if ome else None
-    sections = re.search(r'\bSizeZ="(\d+)"', description) if ome else None
-    several = channels is not None and int(channels[1]) > 1
-    film = bool(times and sections and int(times[1]) > 1 and int(sections[1]) > 1)
-    if set(axes) & set("SC") or several or film or len(shape) not in (2, 3):
+    channels = shape[axes.index("C")] if "C" in axes else 1
+    sections = times = 1
+    if "<OME" in description[:2000]:
+        channels, sections, times = (_ome_extent(description, axis) for axis in "CZT")
+    colour = "S" in axes or 1 < channels <= _MAX_CHANNELS or (channels > 1 and sections > 1)
+    if colour or (times > 1 and sections > 1) or len(shape) not in (2, 3):
         raise InvalidArgumentError(
-            f"{file} has the axes {axes} with the extents {shape}"
-            f"{f' and {channels[1]} channels' if channels and several else ''}: colour, several "
-            "channels or a time series. Imports take single-channel stacks (ZYX); convert or split "
-            "it first.",
+            f"{file} has the extents {shape} on the axes {axes}, with {channels} channel(s) and "
+            f"{times} time(s): colour, several channels or a time series. Imports take "
+            "single-channel stacks (ZYX); convert or split it first.",
             path=file,
         )
+
+
+def _ome_extent(description: str, axis: str) -> int:
+    found = re.search(rf'\bSize{axis}="(\d{{1,9}})"', description)
+    return int(found[1]) if found else 1
 
 
 def _check_whole(file: Path, tiff: Any, series: Any) -> None:
@@ -224,6 +230,8 @@ def _page(tiff: Any, series: list[Any], n: int, extent: tuple[int, int]) -> NDAr
     if series[0].dataoffset is not None:
         dtype = np.dtype(series[0].dtype).newbyteorder(tiff.byteorder)
         offset = series[0].dataoffset + n * extent[0] * extent[1] * dtype.itemsize
-        return np.memmap(tiff.filehandle.path, dtype, "r", offset, extent)
+        # Not mapped: a file that shrinks while it is read must be an error, not a crash.
+        plain = np.fromfile(tiff.filehandle.path, dtype, extent[0] * extent[1], offset=offset)
+        return plain.reshape(extent)
     page: NDArray[Any] = series[0].pages[n].asarray(maxworkers=1)
     return page.reshape(extent)

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from google.protobuf.message import Message
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from biosegment.client.errors import InvalidArgumentError
+from biosegment.client.errors import InvalidArgumentError, UnavailableError
 from biosegment.registry.database import now
 from biosegment.registry.tables.outbox import RequestRow
 
@@ -31,6 +32,7 @@ async def once(
 
     Raises:
         InvalidArgumentError: The id was used for another method, or is too long.
+        UnavailableError: Another call with the id is being answered; clients repeat it themselves.
     """
     if not request_id:
         return await make()
@@ -44,13 +46,15 @@ async def once(
                 field="request_id",
             )
         return answer_type.FromString(row.answer)
+    row = RequestRow(request_id=request_id, method=method, answer=b"", create_time=now())
+    session.add(row)
+    try:
+        # Taken before the work: a repeat that comes meanwhile waits here, and then fails.
+        await session.flush()
+    except IntegrityError:
+        raise UnavailableError(
+            "The first call with this request_id is just being answered; repeat the call."
+        ) from None
     answer = await make()
-    session.add(
-        RequestRow(
-            request_id=request_id,
-            method=method,
-            answer=answer.SerializeToString(),
-            create_time=now(),
-        )
-    )
+    row.answer = answer.SerializeToString()
     return answer

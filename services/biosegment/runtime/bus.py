@@ -82,7 +82,7 @@ class Bus:
                 await self._client.connect(
                     self._url,
                     max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.25,
+                    reconnect_time_wait=0.25,  # type: ignore[arg-type]  # it takes fractions
                     ping_interval=10,
                     error_cb=self._on_error,
                 )

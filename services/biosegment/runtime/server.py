@@ -5,7 +5,7 @@ import hmac
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -22,6 +22,13 @@ _log = log.get(__name__)
 _HEALTH_PREFIX = "/grpc.health."
 # Status text travels in headers, which proxies limit.
 _MAX_MESSAGE = 1800
+
+# The generated stubs type requests, not contexts.
+_Context = grpc.aio.ServicerContext[Any, Any]
+if TYPE_CHECKING:
+    _Handler = grpc.RpcMethodHandler[Any, Any]
+else:
+    _Handler = grpc.RpcMethodHandler
 
 principal: ContextVar[str] = ContextVar("principal", default="")
 """Who makes the current call."""
@@ -70,7 +77,7 @@ class _Gate:
     def __init__(self, token: str) -> None:
         self._token = f"Bearer {token}".encode()
 
-    def admit(self, context: grpc.aio.ServicerContext) -> None:
+    def admit(self, context: _Context) -> None:
         given = dict(context.invocation_metadata() or ()).get("authorization", "")
         text = given if isinstance(given, str) else given.decode("ascii", "replace")
         if not hmac.compare_digest(text.encode(), self._token):
@@ -80,7 +87,7 @@ class _Gate:
             )
         principal.set("local")
 
-    async def fail(self, context: grpc.aio.ServicerContext, method: str, error: Exception) -> None:
+    async def fail(self, context: _Context, method: str, error: Exception) -> None:
         if isinstance(error, DomainError):
             _log.info("call.refused", rpc=method, reason=error.reason, message=error.message)
             known = error
@@ -94,7 +101,7 @@ class _Gate:
         await context.abort_with_status(rpc_status.to_status(to_status(known)))
 
 
-class GateInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class GateInterceptor(grpc.aio.ServerInterceptor):
     """Identity and the one mapping of errors, in front of every RPC but health checks."""
 
     def __init__(self, token: str) -> None:
@@ -102,9 +109,9 @@ class GateInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> _Handler | None:
         """Wraps the handler of a call."""
         handler = await continuation(handler_call_details)
         method = str(handler_call_details.method)
@@ -113,7 +120,7 @@ class GateInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         gate = self._gate
 
         def once(inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-            async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            async def call(request: Any, context: _Context) -> Any:
                 try:
                     gate.admit(context)
                     return await inner(request, context)
@@ -124,8 +131,8 @@ class GateInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
             return call
 
-        def stream(inner: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
-            async def call(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        def stream(inner: Any) -> Callable[..., AsyncIterator[Any]]:
+            async def call(request: Any, context: _Context) -> AsyncIterator[Any]:
                 try:
                     gate.admit(context)
                     async for response in inner(request, context):

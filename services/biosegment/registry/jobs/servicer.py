@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
@@ -14,7 +15,7 @@ from biosegment.registry.settings import RegistrySettings
 from biosegment.runtime.server import principal
 from biosegment.v1 import jobs_pb2, jobs_pb2_grpc
 
-Context = grpc.aio.ServicerContext
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class JobServicer(jobs_pb2_grpc.JobServiceServicer):

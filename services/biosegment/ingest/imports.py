@@ -1,0 +1,187 @@
+"""Checks an import before there is a job."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+
+import numpy as np
+
+from biosegment.client import names
+from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from biosegment.client.geometry import shape_of, shape_proto
+from biosegment.client.stubs import AsyncStubs
+from biosegment.ingest import class_check, tiff_source, voxel_size
+from biosegment.ingest.roots import Roots
+from biosegment.ingest.tiff_source import TiffStack
+from biosegment.v1 import jobs_pb2, registry_pb2, storage_pb2, types_pb2
+
+FORMATS = {
+    "": storage_pb2.VOLUME_FORMAT_OME_ZARR,
+    "ome-zarr": storage_pb2.VOLUME_FORMAT_OME_ZARR,
+    "n5": storage_pb2.VOLUME_FORMAT_N5,
+}
+# So many voxels of labels are checked before the answer; the job checks all.
+_CHECKED_VOXELS = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlan:
+    """A checked import.
+
+    Attributes:
+        spec: As asked, with the voxel size filled in.
+        preview: What it will make.
+    """
+
+    spec: jobs_pb2.ImportSpec
+    preview: jobs_pb2.ImportResult
+
+
+def label_view(dataset: str) -> str:
+    """Name of the volume that shows a data set's annotation log.
+
+    Args:
+        dataset: projects/p/datasets/d
+
+    Raises:
+        InvalidArgumentError: The data set's id is too long or no id.
+    """
+    project, identity = names.parse(names.DATASET, dataset)
+    names.check_id(f"{identity}-labels", "label volume of the data set")
+    return names.VOLUME.format(project, f"{identity}-labels")
+
+
+async def look(path: str, roots: Roots) -> TiffStack:
+    """Finds and scans a source.
+
+    Raises:
+        InvalidArgumentError: It cannot be read.
+        PathNotAllowedError: It lies outside the roots.
+    """
+
+    def scan() -> TiffStack:
+        return tiff_source.scan(tiff_source.find_files(roots.existing(path), roots.existing))
+
+    return await asyncio.to_thread(scan)
+
+
+async def known_classes(stubs: AsyncStubs, project: str) -> list[int]:
+    """Values in a project's class table."""
+    answer = await stubs.registry.ListLabelClasses(
+        registry_pb2.ListLabelClassesRequest(parent=project)
+    )
+    return [label.value for label in answer.label_classes]
+
+
+async def plan(
+    stubs: AsyncStubs, roots: Roots, parent: str, spec: jobs_pb2.ImportSpec
+) -> ImportPlan:
+    """Checks everything about an import that can be known beforehand.
+
+    Raises:
+        InvalidArgumentError: The spec is incomplete, or the source cannot be read or does not fit.
+        PathNotAllowedError: The source lies outside the roots.
+        NotFoundError: There is no such project or data set.
+        AlreadyExistsError: A name is taken.
+    """
+    names.parse(names.PROJECT, parent)
+    names.parse(names.VOLUME, spec.volume)
+    target = spec.WhichOneof("target")
+    if target is None:
+        raise InvalidArgumentError(
+            "Say what the import makes: a data set, or labels of one.", field="spec.target"
+        )
+    if spec.format not in FORMATS:
+        raise InvalidArgumentError(
+            f'"{spec.format[:40]}" is not a format to store volumes in; use "ome-zarr" or "n5".',
+            field="spec.format",
+        )
+    owner = spec.dataset.name if target == "dataset" else spec.labels.dataset
+    names.parse(names.DATASET, owner)
+    for name in (spec.volume, owner):
+        if names.project_of(name) != parent:
+            raise InvalidArgumentError(f"{name} does not belong to {parent}.", name=name)
+    await stubs.registry.GetProject(registry_pb2.GetProjectRequest(name=parent))
+    await _refuse_volume(stubs, spec.volume)
+    given = spec.voxel_size if spec.HasField("voxel_size") else None
+    if target == "dataset":
+        stack = await _plan_dataset(stubs, roots, spec)
+        size = voxel_size.decide(given, stack.voxel_size, spec.source_path)
+    else:
+        stack, known_size = await _plan_labels(stubs, roots, parent, spec)
+        size = given or known_size
+        voxel_size.decide(size, stack.voxel_size, spec.source_path)
+    resolved = jobs_pb2.ImportSpec()
+    resolved.CopyFrom(spec)
+    resolved.voxel_size.CopyFrom(size)
+    preview = jobs_pb2.ImportResult(
+        volume=spec.volume,
+        shape=shape_proto(stack.shape),
+        voxel_size=size,
+        voxel_bytes=stack.dtype.itemsize * stack.shape[0] * stack.shape[1] * stack.shape[2],
+    )
+    return ImportPlan(resolved, preview)
+
+
+async def _plan_dataset(stubs: AsyncStubs, roots: Roots, spec: jobs_pb2.ImportSpec) -> TiffStack:
+    view = label_view(spec.dataset.name)
+    if view == spec.volume:
+        raise InvalidArgumentError(
+            f"{view} will show the annotations of {spec.dataset.name}; give the raw volume another "
+            "name.",
+            field="spec.volume",
+        )
+    await _refuse(
+        stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=spec.dataset.name)),
+        spec.dataset.name,
+    )
+    await _refuse_volume(stubs, view)
+    return await look(spec.source_path, roots)
+
+
+async def _plan_labels(
+    stubs: AsyncStubs, roots: Roots, parent: str, spec: jobs_pb2.ImportSpec
+) -> tuple[TiffStack, types_pb2.VoxelSize]:
+    answer = await stubs.registry.GetDataset(
+        registry_pb2.GetDatasetRequest(name=spec.labels.dataset)
+    )
+    dataset = answer.dataset
+    classes = await known_classes(stubs, parent)
+    stack = await look(spec.source_path, roots)
+    wanted = shape_of(dataset.shape)
+    if stack.shape != wanted:
+        got, want = (" × ".join(map(str, shape)) for shape in (stack.shape, wanted))
+        raise InvalidArgumentError(
+            f"{spec.source_path} has {got} voxels (z, y, x), but {dataset.name} has {want}; labels "
+            "must have the extent of their data set.",
+            path=spec.source_path,
+        )
+    if stack.dtype != np.dtype("u1"):
+        raise InvalidArgumentError(
+            f"{spec.source_path} holds {stack.dtype.name}; labels are class values of 8 bit.",
+            path=spec.source_path,
+        )
+    await asyncio.to_thread(
+        class_check.check_all, stack.pages(), classes, spec.source_path, voxels=_CHECKED_VOXELS
+    )
+    return stack, dataset.voxel_size
+
+
+async def _refuse_volume(stubs: AsyncStubs, name: str) -> None:
+    await _refuse(stubs.storage.GetVolume(storage_pb2.GetVolumeRequest(name=name)), name)
+
+
+async def _refuse(look_up: Awaitable[object], name: str) -> None:
+    """Raises AlreadyExistsError if a look-up finds something."""
+    try:
+        await look_up
+    except NotFoundError:
+        return
+    raise AlreadyExistsError(
+        f"There is already a {name}; take another name, or delete it first.", name=name
+    )
+
+
+def files_of(stack: TiffStack) -> list[str]:
+    """The files of a stack, for the child process."""
+    return [str(file) for file in stack.files]

@@ -1,0 +1,184 @@
+"""The supervisor with small real processes."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from biosegment.cli.up.process import Process, Spec
+from biosegment.cli.up.supervisor import Supervisor
+from biosegment.client.errors import DeadlineError, NotFoundError, UnavailableError
+
+# Says that it is up, and on SIGTERM says when it ended.
+_WORKER = """
+import pathlib, signal, sys, time
+folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
+def stop(*_):
+    with (folder / "ends").open("a") as file:
+        file.write(name + " ")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+with (folder / "starts").open("a") as file:
+    file.write(name + " ")
+(folder / (name + ".up")).touch()
+while True:
+    signal.pause()
+"""
+_STUBBORN = _WORKER.replace("sys.exit(0)", "return")
+_CRASHING = "import sys; print('it broke because of the test'); sys.exit(3)"
+
+
+def spec(folder: Path, name: str, stage: int = 0, code: str = _WORKER, **options: object) -> Spec:
+    return Spec(
+        name=name,
+        command=(sys.executable, "-c", code, str(folder), name),
+        stage=stage,
+        ready=(folder / f"{name}.up").exists,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+@contextmanager
+def running(supervisor: Supervisor) -> Iterator[Supervisor]:
+    supervisor.start(60)
+    try:
+        yield supervisor
+    finally:
+        supervisor.stop()
+
+
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        time.sleep(0.02)
+
+
+def words(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
+
+
+def test_stages_start_in_order_and_stop_in_reverse(tmp_path: Path) -> None:
+    specs = [spec(tmp_path, "top", 2), spec(tmp_path, "base", 0), spec(tmp_path, "middle", 1)]
+    with running(Supervisor(specs, tmp_path)) as supervisor:
+        assert words(tmp_path / "starts") == ["base", "middle", "top"]
+        pids = [supervisor.process(name).pid for name in ("base", "middle", "top")]
+        assert all(pid is not None and psutil.pid_exists(pid) for pid in pids)
+    assert words(tmp_path / "ends") == ["top", "middle", "base"]
+    assert not any(psutil.pid_exists(pid) for pid in pids if pid is not None)
+
+
+def test_a_process_that_dies_is_started_again_and_followed_up(tmp_path: Path) -> None:
+    note = f"import pathlib; p = pathlib.Path({str(tmp_path / 'after')!r}); "
+    note += "p.open('a').write('done ')"
+    once = spec(tmp_path, "one", afterwards=(sys.executable, "-c", note))
+    with running(Supervisor([once], tmp_path)) as supervisor:
+        assert words(tmp_path / "after") == ["done"]
+        first = supervisor.process("one").pid
+        supervisor.process("one").kill()
+        until(lambda: words(tmp_path / "after") == ["done", "done"])
+        second = supervisor.process("one").pid
+        assert second is not None
+        assert second != first
+
+
+def test_a_crash_loop_gives_up_and_shows_the_log(tmp_path: Path) -> None:
+    specs = [spec(tmp_path, "good", 0), spec(tmp_path, "bad", 1, _CRASHING)]
+    supervisor = Supervisor(specs, tmp_path, crash_limit=3)
+    with pytest.raises(UnavailableError, match="bad ended 3 times") as caught:
+        supervisor.start(60)
+    assert "it broke because of the test" in caught.value.message
+    assert str(tmp_path / "bad.log") in caught.value.message
+    assert words(tmp_path / "ends") == ["good"]
+    assert supervisor.process("good").pid is None
+
+
+def test_a_crash_loop_later_on_ends_the_waiting(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    code = f"import os\nif os.path.exists({str(flag)!r}):\n    raise SystemExit(4)\n" + _WORKER
+    supervisor = Supervisor([spec(tmp_path, "turning", code=code)], tmp_path, crash_limit=3)
+    supervisor.start(60)
+    assert supervisor.wait(0) is False
+    flag.touch()
+    supervisor.process("turning").kill()
+    with pytest.raises(UnavailableError, match="last with status 4"):
+        supervisor.wait(60)
+    supervisor.stop()
+
+
+def test_what_is_never_ready_is_named(tmp_path: Path) -> None:
+    slow = Spec(
+        name="slow",
+        command=(sys.executable, "-c", "print('still loading', flush=True); input()"),
+        stage=0,
+        ready=lambda: False,
+    )
+    asleep = Spec(
+        name="asleep",
+        command=(sys.executable, "-c", "import signal; signal.pause()"),
+        stage=0,
+        ready=lambda: False,
+    )
+    with pytest.raises(DeadlineError, match=r"Not ready in time: .*asleep"):
+        Supervisor([slow, asleep], tmp_path, crash_limit=1000).start(1.0)
+
+
+def test_what_does_not_obey_is_killed(tmp_path: Path) -> None:
+    supervisor = Supervisor([spec(tmp_path, "mule", code=_STUBBORN)], tmp_path, stop_seconds=0.5)
+    supervisor.start(60)
+    pid = supervisor.process("mule").pid
+    assert pid is not None
+    supervisor.stop()
+    assert words(tmp_path / "ends") == ["mule"]
+    assert not psutil.pid_exists(pid)
+    assert supervisor.wait(0) is True
+
+
+def test_nothing_survives_when_the_supervisor_is_killed(tmp_path: Path) -> None:
+    program = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+from tests.cli.test_cli_supervisor import Supervisor, spec
+folder = Path({str(tmp_path)!r})
+supervisor = Supervisor([spec(folder, "child")], folder)
+supervisor.start(60)
+print(supervisor.process("child").pid, flush=True)
+supervisor.wait()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    assert child.is_running()
+    parent.send_signal(signal.SIGKILL)
+    parent.wait(30)
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    assert words(tmp_path / "ends") == []
+
+
+def test_a_process_of_no_name(tmp_path: Path) -> None:
+    supervisor = Supervisor([spec(tmp_path, "one")], tmp_path)
+    with pytest.raises(NotFoundError, match="there are one"):
+        supervisor.process("two")
+    supervisor.stop()
+
+
+def test_a_large_log_is_set_aside(tmp_path: Path) -> None:
+    process = Process(spec(tmp_path, "one"), tmp_path / "one.log")
+    assert process.last_lines() == ""
+    process.log.write_bytes(b"x" * (11 << 20))
+    process.rotate_log()
+    assert not process.log.exists()
+    assert (tmp_path / "one.log.1").stat().st_size == 11 << 20
+    process.log.write_text("a\nb\nc\n")
+    process.rotate_log()
+    assert process.last_lines(2) == "b\nc"
+    process.kill()
+    assert process.poll() is None
+    assert process.end(0) is True
