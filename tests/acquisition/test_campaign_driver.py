@@ -150,9 +150,10 @@ async def test_a_round_whose_proposals_are_all_passed_over_ends_without_training
     assert await kit.jobs(TRAIN) == []
     # What was passed over is not offered again.
     await kit.rank()
-    first, second = ((await kit.proposals(n)) for n in (1, 2))
-    old = [Box.from_proto(proposal.box) for proposal in await first]
-    new = [Box.from_proto(proposal.box) for proposal in await second]
+    old, new = (
+        [Box.from_proto(proposal.box) for proposal in proposals]
+        for proposals in (await kit.proposals(1), await kit.proposals(2))
+    )
     assert all(a.intersection(b) is None for a in old for b in new)
 
 

@@ -144,7 +144,7 @@ def entry_points(monkeypatch):
 
     def install(**objects: str) -> None:
         points = [EntryPoint(name, value, table.GROUP) for name, value in objects.items()]
-        monkeypatch.setattr(table, "entry_points", lambda group: points)
+        monkeypatch.setattr(table, "entry_points", lambda **_group: points)
 
     yield install
     table.strategies.cache_clear()

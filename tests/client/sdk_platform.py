@@ -252,6 +252,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
                     await self.changed.wait()
             finally:
                 self.watchers -= 1
+                self.changed.notify_all()
 
 
 class InMemoryPlatform:

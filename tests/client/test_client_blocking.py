@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from tests.client.sdk_platform import JOB, RAW, InMemoryPlatform
 
 from biosegment.client import AsyncClient, Box, Client
 from biosegment.client.errors import NotFoundError
 from biosegment.client.loop import SHARED
 from biosegment.v1 import jobs_pb2
-from tests.client.sdk_platform import JOB, RAW, InMemoryPlatform
 
 
 @pytest.fixture
@@ -83,9 +83,8 @@ def test_a_watch_that_is_left_is_closed(platform: InMemoryPlatform, client: Clie
         break
 
     async def nobody_watches() -> None:
-        async with asyncio.timeout(30):
-            while platform.jobs.watchers:
-                await asyncio.sleep(0.01)
+        async with asyncio.timeout(30), platform.jobs.changed:
+            await platform.jobs.changed.wait_for(lambda: platform.jobs.watchers == 0)
 
     SHARED.run(nobody_watches())
 

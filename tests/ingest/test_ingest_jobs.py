@@ -212,7 +212,7 @@ async def test_labels_that_do_not_fit_are_refused(platform):
     with pytest.raises(InvalidArgumentError, match=r"Page 4 .* value 9"):
         await start(platform, labels_spec(path))
     tifffile.imwrite(path, data[:20] % 2)
-    with pytest.raises(InvalidArgumentError, match="20 × 133 × 151 .* 21 × 133 × 151"):
+    with pytest.raises(InvalidArgumentError, match=r"20 × 133 × 151 .* 21 × 133 × 151"):
         await start(platform, labels_spec(path))
     tifffile.imwrite(path, (data % 2).astype("u2"))
     with pytest.raises(InvalidArgumentError, match="8 bit"):
@@ -376,9 +376,7 @@ async def test_slabs_of_any_size(platform, memory, shape):
     def work():
         with SyncStubs(platform.connection) as stubs:
             target = VolumeArray.open(stubs, RAW)
-            slabs.write_pages(
-                target, iter(data), lambda *done: seen.append(done), memory_bytes=memory
-            )
+            slabs.write_pages(target, iter(data), lambda *done: seen.append(done))
             return np.stack(list(slabs.read_pages(target, memory_bytes=memory)))
 
     np.testing.assert_array_equal(await asyncio.to_thread(work), data)

@@ -9,11 +9,15 @@ from biosegment.client.connection import Connection
 from biosegment.client.errors import FailedPreconditionError
 from biosegment.client.geometry import Box
 from biosegment.client.stubs import AsyncStubs
+from biosegment.runtime.bus import Bus
+from biosegment.runtime.events import EventConsumer, subject_of
+from biosegment.runtime.provision import provision
 from biosegment.runtime.server import Server
 from biosegment.storage.painter import Painter, paint
 from biosegment.v1 import (
     annotations_pb2,
     annotations_pb2_grpc,
+    events_pb2,
     registry_pb2,
     registry_pb2_grpc,
     types_pb2,
@@ -52,6 +56,9 @@ class Log(
         assert request.with_masks
         first = request.after_revision
         return annotations_pb2.ListAnnotationsResponse(annotations=self.commits[first : first + 3])
+
+    async def GetDataset(self, request, context):
+        return registry_pb2.GetDatasetResponse(dataset=self.dataset)
 
     async def ListDatasets(self, request, context):
         assert request.parent == "projects/-"
@@ -152,16 +159,44 @@ async def test_two_events_at_once_paint_in_order(platform, log, view):
     np.testing.assert_array_equal(await finest.read(), replay(commits))
 
 
-async def test_sweep_finds_what_no_event_told(platform, log, view):
+async def test_an_event_has_the_commit_painted(platform, log, view, broker, eventually):
+    bus = Bus(broker.url)
+    await bus.connect()
+    await provision(bus.js)
+    await bus.js.purge_stream("EVENTS")
+    painter = Painter(platform.volumes, log.stubs, 60)
+    stopping = asyncio.Event()
+    consumer = EventConsumer(bus, "storage", painter.on_committed)
+    consuming = asyncio.create_task(consumer.run(stopping))
+    ((box, mask),) = strokes(1, 6)
+    log.commit(box, mask)
+    event = events_pb2.AnnotationCommitted(dataset=DATASET, revision=1, box=box.to_proto())
+    for repeat in range(2):
+        await bus.publish(subject_of(event), event.SerializeToString(), f"painter-{repeat}")
+
+    async def painted():
+        return (await platform.volumes.get(LABELS)).revision == 1
+
+    await eventually(painted)
+    stopping.set()
+    await asyncio.wait_for(consuming, 10)
+    await bus.close()
+    finest = await platform.volumes.open_level(view, 0)
+    np.testing.assert_array_equal(await finest.read(), replay([(box, mask)]))
+
+
+async def test_sweep_finds_what_no_event_told(platform, log, view, eventually):
     commits = list(strokes(4, 3))
     for box, mask in commits:
         log.commit(box, mask)
     painter = Painter(platform.volumes, log.stubs, 60)
     stopping = asyncio.Event()
     sweep = asyncio.create_task(painter.sweep(stopping))
-    async with asyncio.timeout(20):
-        while (await platform.volumes.get(LABELS)).revision < 4:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+
+    async def painted():
+        return (await platform.volumes.get(LABELS)).revision == 4
+
+    await eventually(painted)
     stopping.set()
     await asyncio.wait_for(sweep, 5)
     finest = await platform.volumes.open_level(view, 0)

@@ -1,6 +1,8 @@
 """Answers: tables and lines for people, JSON for programs."""
 
 import json
+import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,10 @@ from biosegment.cli.session import Session
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
+
+_PIPE_WIDTH = 400
+_ENUM = re.compile(r"(JOB|CAMPAIGN|ROUND|PROPOSAL|VOLUME)_(STATE|KIND|STAGE|FORMAT)_(?=[A-Z])")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 def as_dict(message: "Message") -> dict[str, Any]:
@@ -68,11 +74,12 @@ def show_all(
 
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column.rpartition(".")[2].replace("_", " "), overflow="fold")
+        table.add_column(column.partition(".")[0].replace("_", " "), overflow="fold")
     for row in rows:
         # Text, because names and boxes in square brackets would be read as markup.
-        table.add_row(*(Text(_cell(row, column)) for column in columns))
-    Console().print(table)
+        table.add_row(*(Text(_cell(row, column, session.project)) for column in columns))
+    # A pipe has no width; what reads it wants one line per row.
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 def tell(text: str) -> None:
@@ -80,33 +87,48 @@ def tell(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _cell(row: Mapping[str, Any], column: str) -> str:
+def _cell(row: Mapping[str, Any], column: str, project: str) -> str:
     value: Any = row
     for part in column.split("."):
         value = value.get(part, "") if isinstance(value, Mapping) else ""
-    if column == "box" and isinstance(value, Mapping):
-        return ",".join(
-            f"{value.get(f'{axis}_start', 0)}:{value.get(f'{axis}_stop', 0)}" for axis in "zyx"
-        )
+    if isinstance(value, str) and value.startswith(f"projects/{project}/"):
+        # The short name, which every command takes as well.
+        return "/".join(value.split("/")[3::2])
+    if isinstance(value, Mapping) and _geometry(value) is None:
+        return " ".join(f"{key}={_scalar(item)}" for key, item in sorted(value.items()))
+    return _scalar(value)
+
+
+def _geometry(value: Mapping[str, Any]) -> str | None:
+    """A box, an extent or a voxel size as commands take it; None for other values."""
+    if value and set(value) <= {"z", "y", "x"}:
+        return ",".join(_scalar(value.get(axis, 0)) for axis in "zyx")
+    if set(value) >= {"z_stop", "y_stop", "x_stop"}:
+        return ",".join(f"{value.get(f'{a}_start', 0)}:{value[f'{a}_stop']}" for a in "zyx")
+    return None
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return " ".join(f"{key}={_number(item)}" for key, item in sorted(value.items()))
+        return _geometry(value) or ""
     if isinstance(value, list):
-        return " ".join(str(item) for item in value)
-    return _number(value)
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return " ".join(_scalar(item) for item in value)
+    text = str(value)
+    if _ENUM.match(text):
+        return _ENUM.sub("", text).lower().replace("_", " ")
+    if _TIME.fullmatch(text):
+        return f"{text[:10]} {text[11:19]} UTC"
+    return text
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and _geometry(value) is None:
             yield from _flat(value, f"{prefix}{key}.")
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             for number, item in enumerate(value):
                 yield from _flat(item, f"{prefix}{key}[{number}].")
-        elif isinstance(value, list):
-            yield f"{prefix}{key}", " ".join(str(item) for item in value)
         else:
-            yield f"{prefix}{key}", _number(value)
+            yield f"{prefix}{key}", _scalar(value)

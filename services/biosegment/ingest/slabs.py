@@ -1,9 +1,8 @@
-"""From pages to write units: slabs of pages, in memory or on disk, written unit by unit."""
+"""From pages to write units and back."""
 
 import tempfile
 from collections.abc import Callable, Iterator
 from itertools import islice
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,20 +16,18 @@ _MEMORY_BYTES = 256 << 20
 
 
 def write_pages(
-    volume: VolumeArray,
-    pages: Iterator[NDArray[Any]],
-    progress: Callable[[int, int], None],
-    *,
-    memory_bytes: int = _MEMORY_BYTES,
+    volume: VolumeArray, pages: Iterator[NDArray[Any]], progress: Callable[[int, int], None]
 ) -> None:
     """Writes pages to level 0. Each write unit is written once, whole.
+
+    The pages that one layer of write units needs are kept in a temporary file, since they may be
+    many times larger than memory; a page and a write unit are all that is held.
 
     Args:
         volume: Axes ZYX.
         pages: As many pages as the volume has sections, axes YX.
         progress: Called with (pages done, pages in all) for each page read and unit written; may
             raise to stop.
-        memory_bytes: A slab larger than this is kept in a temporary file.
 
     Raises:
         InvalidArgumentError: There are fewer pages than sections.
@@ -38,29 +35,23 @@ def write_pages(
     depth, height, width = volume.shape()
     unit = shape_of(volume.volume.levels[0].write_unit)
     for start in range(0, depth, unit[0]):
-        stop = min(start + unit[0], depth)
+        layer = Box((start, 0, 0), (min(start + unit[0], depth), height, width))
         with tempfile.TemporaryFile() as spill:
-            slab = _buffer((stop - start, height, width), volume.dtype, spill, memory_bytes)
             read = 0
-            for read, page in enumerate(islice(pages, stop - start), 1):
-                slab[read - 1] = page
+            for page in islice(pages, layer.shape[0]):
+                spill.write(np.ascontiguousarray(page, volume.dtype).data)
+                read += 1
                 progress(start, depth)
-            if read < stop - start:
+            if read < layer.shape[0]:
                 raise InvalidArgumentError(f"Only {start + read} of {depth} pages could be read.")
-            whole = Box((start, 0, 0), (stop, height, width))
-            for box in BlockGrid(whole, unit):
-                volume.write(box, np.ascontiguousarray(slab[box.relative_to(whole.start).slices]))
+            spill.flush()
+            for box in BlockGrid(layer, unit):
+                # Mapped anew for each unit, so that no more than its pages become resident.
+                slab = np.memmap(spill, volume.dtype, "r", shape=layer.shape)
+                volume.write(box, np.array(slab[box.relative_to(layer.start).slices]))
+                del slab
                 progress(start, depth)
-            del slab
     progress(depth, depth)
-
-
-def _buffer(
-    shape: tuple[int, int, int], dtype: np.dtype[np.generic], spill: Any, memory_bytes: int
-) -> NDArray[Any]:
-    if prod(shape) * dtype.itemsize <= memory_bytes:
-        return np.empty(shape, dtype)
-    return np.memmap(spill, dtype, "w+", shape=shape)
 
 
 def read_pages(volume: VolumeArray, *, memory_bytes: int = _MEMORY_BYTES) -> Iterator[NDArray[Any]]:

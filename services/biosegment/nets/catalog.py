@@ -163,3 +163,9 @@ def activation_bytes(parameters: Parameters) -> int:
 def halo(parameters: Parameters) -> int:
     """Pixels that a tile must read beyond its core on each in-plane side."""
     return unet_halo(int(parameters["levels"]))
+
+
+def weight_bytes(parameters: Parameters) -> int:
+    """Rough size of a U-Net's weights, in bytes: 31 million float32 at 64 maps and 4 levels."""
+    maps, levels = int(parameters["feature_maps"]), int(parameters["levels"])
+    return 4 * 31_000_000 * maps**2 * (1 << 2 * levels) // (64**2 * 4**4)

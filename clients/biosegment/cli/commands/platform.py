@@ -82,7 +82,7 @@ def demo(ctx: typer.Context) -> None:
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     alone.command()(real)
     command = typer.main.get_command(alone)
-    with command.make_context("biosegment demo", list(ctx.args), parent=ctx.parent) as inner:
+    with command.make_context("demo", list(ctx.args), parent=ctx.parent) as inner:
         command.invoke(inner)
 
 

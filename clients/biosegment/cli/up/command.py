@@ -44,7 +44,9 @@ def run(
     if host not in _LOOPBACK:
         tell(f"Others can reach the gateway at {host}. Its traffic, token included, is plain HTTP.")
     tell(f"Starting the platform on {options.home} …")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: a shell that starts a program in the background has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with Platform(options) as platform:
             _announce(session, platform)
@@ -72,15 +74,15 @@ def _announce(session: Session, platform: Platform) -> None:
         )
         return
     typer.echo(
-        f"BioSegment is up.\n"
+        "BioSegment is up.\n"
         f"  gateway     {connection.gateway_url}\n"
         f"  token       {connection.token}\n"
         f"  connection  {path}\n"
         f"  logs        {platform.home.logs}\n\n"
-        f"In another shell: biosegment --connection {path} status\n"
-        f"In Python:        from biosegment.client import Client, Connection\n"
-        f'                  client = Client(Connection.load(Path("{path}")))\n'
-        f"Over HTTP:        curl -H 'Authorization: Bearer TOKEN' "
+        f"In another shell: export BIOSEGMENT_CONNECTION={path}\n"
+        "  then: biosegment status\n"
+        "  or in Python: from biosegment.client import Client; client = Client()\n"
+        f"Over HTTP: curl -H 'Authorization: Bearer TOKEN' "
         f"{connection.gateway_url}/api/v1/projects\n"
-        f"Stop it with Ctrl-C."
+        "Stop it with Ctrl-C."
     )

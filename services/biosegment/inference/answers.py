@@ -1,0 +1,111 @@
+"""Answers that a person waits for: a predicted region, the scores of patches."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from numpy.typing import NDArray
+
+from biosegment.client.errors import InvalidArgumentError, ResourceExhaustedError
+from biosegment.client.geometry import Box
+from biosegment.client.stubs import AsyncStubs
+from biosegment.inference.calls import Calls
+from biosegment.inference.subjects import Subject, look_up
+from biosegment.v1 import inference_pb2 as pb
+
+# Names of biosegment.inference.child.predict, with bytes per voxel and class of what is sent.
+_OUTPUTS = {
+    pb.PREDICTION_OUTPUT_UNSPECIFIED: "labels",
+    pb.PREDICTION_OUTPUT_LABELS: "labels",
+    pb.PREDICTION_OUTPUT_PROBABILITIES: "probabilities",
+    pb.PREDICTION_OUTPUT_ENTROPY: "entropy",
+}
+_MAX_PATCHES = 100_000
+_MAX_PATCH_VOXELS = 1 << 24
+# A call is short, so that other people's calls come in between.
+_CALL_PATCHES = 256
+_CALL_VOXELS = 1 << 24
+
+
+async def predict(
+    stubs: AsyncStubs, calls: Calls, request: pb.PredictRegionRequest, most_bytes: int
+) -> tuple[Box, NDArray[Any]]:
+    """Predicts a box.
+
+    Raises:
+        InvalidArgumentError: The request is wrong.
+        OutsideVolumeError: The box leaves the data set.
+        ResourceExhaustedError: The answer would be larger than most_bytes.
+    """
+    output = _OUTPUTS.get(request.output)
+    if output is None:
+        raise InvalidArgumentError(
+            f"{request.output} is no output of a prediction; ask for LABELS, PROBABILITIES or "
+            "ENTROPY.",
+            field="output",
+        )
+    subject = await look_up(stubs, request.version, request.dataset)
+    box = subject.box(request.box)
+    _check_size(subject, box, output, most_bytes)
+    array = await calls.now(
+        "region:predict_region",
+        dataset=request.dataset,
+        version=request.version,
+        box=box,
+        output=output,
+    )
+    return box, array
+
+
+def _check_size(subject: Subject, box: Box, output: str, most_bytes: int) -> None:
+    per_voxel = {"labels": 1, "entropy": 4, "probabilities": 4 * len(subject.model.classes)}[output]
+    if box.voxels * per_voxel > most_bytes:
+        raise ResourceExhaustedError(
+            f"The {output} of {box} take {box.voxels * per_voxel} bytes, more than the "
+            f"{most_bytes} of a direct answer. Ask for a smaller box, or start a segmentation.",
+            box=box,
+        )
+
+
+async def score(
+    stubs: AsyncStubs, calls: Calls, request: pb.ScorePatchesRequest
+) -> AsyncIterator[list[pb.PatchScore]]:
+    """Yields the scores of patches in the order asked, some hundred at a time.
+
+    Raises:
+        InvalidArgumentError: There are none or too many, or their extents differ.
+        OutsideVolumeError: One leaves the data set.
+        ResourceExhaustedError: They are too large.
+    """
+    if not 0 < len(request.boxes) <= _MAX_PATCHES:
+        raise InvalidArgumentError(
+            f"Ask for 1 to {_MAX_PATCHES} patches; {len(request.boxes)} were given.", field="boxes"
+        )
+    subject = await look_up(stubs, request.version, request.dataset)
+    boxes = [subject.box(box) for box in request.boxes]
+    different = next((box for box in boxes if box.shape != boxes[0].shape), None)
+    if different is not None:
+        raise InvalidArgumentError(
+            f"Patches must have one extent; {boxes[0]} and {different} differ.", field="boxes"
+        )
+    if boxes[0].voxels > _MAX_PATCH_VOXELS:
+        raise ResourceExhaustedError(
+            f"A patch of {boxes[0].voxels} voxels is more than the {_MAX_PATCH_VOXELS} that can be "
+            "scored at a time; ask for smaller ones."
+        )
+    at_once = max(1, min(_CALL_PATCHES, _CALL_VOXELS // boxes[0].voxels))
+    for start in range(0, len(boxes), at_once):
+        scores = await calls.now(
+            "region:score_patches",
+            dataset=request.dataset,
+            version=request.version,
+            boxes=boxes[start : start + at_once],
+            with_embeddings=request.with_embeddings,
+        )
+        yield [
+            pb.PatchScore(
+                index=start + n,
+                statistics=dict(zip(scores.names, values.tolist(), strict=True)),
+                embedding=scores.embeddings[n] if scores.embeddings is not None else (),
+            )
+            for n, values in enumerate(scores.statistics)
+        ]

@@ -1,0 +1,192 @@
+"""The plan of a whole-volume segmentation: names, blocks, memory."""
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from math import prod
+
+from biosegment.client import arrays, names
+from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of, shape_proto
+from biosegment.client.stubs import AsyncStubs
+from biosegment.inference.subjects import Subject, look_up
+from biosegment.nets import catalog
+from biosegment.v1 import jobs_pb2, registry_pb2, storage_pb2, types_pb2
+
+# Networks that see sections want thin, wide blocks: a halo in-plane, none along z.
+_CHUNK: ZYX = (16, 256, 256)
+_SHEET: ZYX = (16, 1024, 1024)
+_MAX_BLOCK_VOXELS = 1 << 28
+_LONG_RUNS_FROM = 256
+_RUN_LENGTH = 4
+# Interpreter, torch and its libraries, measured on Linux without a GPU.
+_PROCESS_BYTES = 600 << 20
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A segmentation that can be started.
+
+    Attributes:
+        spec: With every default filled in.
+        voxels: Voxels that will be predicted.
+        worker_memory_bytes: Estimated peak of one worker.
+    """
+
+    spec: jobs_pb2.SegmentSpec
+    voxels: int
+    worker_memory_bytes: int
+
+
+async def plan(
+    stubs: AsyncStubs,
+    parent: str,
+    request_id: str,
+    asked: jobs_pb2.SegmentSpec,
+    forward_pixels: int,
+) -> Plan:
+    """Checks a segmentation and fills in what it leaves open.
+
+    Args:
+        stubs: To reach registry and storage.
+        parent: projects/p
+        request_id: Of the request; default names come from it, so that a repeat has the same.
+        asked: The spec.
+        forward_pixels: Pixels in one forward of a worker.
+
+    Raises:
+        InvalidArgumentError: A name, the box or the block is wrong.
+        NotFoundError: Version or data set do not exist.
+        FailedPreconditionError: They do not fit.
+        AlreadyExistsError: The name of the output is taken.
+    """
+    subject = await look_up(stubs, asked.version, asked.dataset)
+    project, dataset = names.parse(names.DATASET, asked.dataset)
+    if names.PROJECT.format(project) != parent:
+        raise InvalidArgumentError(f"{asked.dataset} does not belong to {parent}.")
+    spec = jobs_pb2.SegmentSpec()
+    spec.CopyFrom(asked)
+    spec.version = subject.version
+    suffix = hashlib.sha256((request_id or uuid.uuid4().hex).encode()).hexdigest()[:6]
+    # Ids have at most 63 characters.
+    default = f"{dataset[:52]}-seg-{suffix}"
+    spec.volume = spec.volume or names.VOLUME.format(project, default)
+    spec.segmentation = spec.segmentation or names.SEGMENTATION.format(project, dataset, default)
+    names.parse(names.VOLUME, spec.volume)
+    names.parse(names.SEGMENTATION, spec.segmentation)
+    if names.project_of(spec.volume) != parent or not spec.segmentation.startswith(
+        f"{spec.dataset}/segmentations/"
+    ):
+        raise InvalidArgumentError(
+            f"The output must belong to {parent}, and the segmentation to {spec.dataset}."
+        )
+    box = subject.box(spec.box) if spec.HasField("box") else Box.of_shape(subject.shape)
+    spec.box.CopyFrom(box.to_proto())
+    block = _block(spec, subject.shape)
+    spec.block.CopyFrom(shape_proto(block))
+    await _check_free(stubs, spec)
+    return Plan(spec, box.voxels, _memory(subject, block, forward_pixels))
+
+
+def chunk_and_unit(shape: ZYX) -> tuple[ZYX, ZYX]:
+    """Chunk and write unit of a segmentation: whole chunks, about 16 MiB.
+
+    Args:
+        shape: Extent of the volume, (z, y, x).
+    """
+    z, y, x = (min(c, n) for c, n in zip(_CHUNK, shape, strict=True))
+    rows, columns = (
+        min(s // c, -(-n // c)) for s, c, n in zip(_SHEET[1:], (y, x), shape[1:], strict=True)
+    )
+    return (z, y, x), (z, y * max(1, rows), x * max(1, columns))
+
+
+def _block(spec: jobs_pb2.SegmentSpec, shape: ZYX) -> ZYX:
+    unit = chunk_and_unit(shape)[1]
+    asked = shape_of(spec.block) if spec.HasField("block") else unit
+    if min(asked) < 1:
+        raise InvalidArgumentError(
+            f"The block {asked} (z, y, x) is empty; each extent must be at least 1.",
+            field="spec.block",
+        )
+    z, y, x = (-(-min(a, n) // u) * u for a, n, u in zip(asked, shape, unit, strict=True))
+    if z * y * x > _MAX_BLOCK_VOXELS:
+        raise InvalidArgumentError(
+            f"A block of {z} × {y} × {x} voxels (z, y, x) is more than the {_MAX_BLOCK_VOXELS} "
+            "that a worker takes at a time; ask for a smaller one.",
+            field="spec.block",
+        )
+    return z, y, x
+
+
+def blocks(spec: jobs_pb2.SegmentSpec) -> jobs_pb2.PlanBlocksRequest:
+    """The block grid of a planned segmentation.
+
+    It begins at a corner of a block at or before the box, so that no two blocks share a write
+    unit whatever the box; what a block holds outside the box is left out when it is predicted.
+    """
+    box, block = Box.from_proto(spec.box), shape_of(spec.block)
+    z, y, x = (a // n * n for a, n in zip(box.start, block, strict=True))
+    grid = BlockGrid(Box((z, y, x), box.stop), block)
+    return jobs_pb2.PlanBlocksRequest(
+        box=grid.box.to_proto(),
+        block=spec.block,
+        # Short runs share a small volume out and let people in between; long ones read ahead.
+        run_length=_RUN_LENGTH if len(grid) >= _LONG_RUNS_FROM else 1,
+    )
+
+
+def output_volume(spec: jobs_pb2.SegmentSpec, dataset: registry_pb2.Dataset) -> storage_pb2.Volume:
+    """What to ask storage for: class values, 0 where nothing was predicted."""
+    chunk, unit = chunk_and_unit(shape_of(dataset.shape))
+    level = storage_pb2.VolumeLevel(
+        shape=dataset.shape, chunk=shape_proto(chunk), write_unit=shape_proto(unit)
+    )
+    return storage_pb2.Volume(
+        name=spec.volume,
+        kind=storage_pb2.VOLUME_KIND_LABELS,
+        data_type=types_pb2.DATA_TYPE_UINT8,
+        voxel_size=dataset.voxel_size,
+        levels=[level],
+    )
+
+
+def _memory(subject: Subject, block: ZYX, forward_pixels: int) -> int:
+    margin = catalog.halo(subject.parameters) + 2 ** int(subject.parameters["levels"])
+    around = (
+        block[0],
+        min(block[1] + 2 * margin, subject.shape[1]),
+        min(block[2] + 2 * margin, subject.shape[2]),
+    )
+    voxel_bytes = arrays.dtype_of(subject.raw.data_type).itemsize
+    # Two blocks are read, and two results held, at a time.
+    held = 2 * prod(around) * voxel_bytes + 2 * prod(block)
+    return (
+        _PROCESS_BYTES
+        + held
+        + forward_pixels * catalog.activation_bytes(subject.parameters)
+        + catalog.weight_bytes(subject.parameters)
+    )
+
+
+async def _check_free(stubs: AsyncStubs, spec: jobs_pb2.SegmentSpec) -> None:
+    try:
+        await stubs.storage.GetVolume(storage_pb2.GetVolumeRequest(name=spec.volume))
+    except NotFoundError:
+        pass
+    else:
+        raise AlreadyExistsError(
+            f"There is already a volume {spec.volume}; take another name.", name=spec.volume
+        )
+    request = registry_pb2.ListSegmentationsRequest(parent=spec.dataset, page_size=_PAGE)
+    while True:
+        page = await stubs.registry.ListSegmentations(request)
+        if any(found.name == spec.segmentation for found in page.segmentations):
+            raise AlreadyExistsError(
+                f"There is already a segmentation {spec.segmentation}; take another name.",
+                name=spec.segmentation,
+            )
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token

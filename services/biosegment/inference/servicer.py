@@ -1,0 +1,105 @@
+"""InferenceService: proto in and out."""
+
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import grpc.aio
+
+from biosegment.client import arrays
+from biosegment.client.errors import AlreadyExistsError
+from biosegment.client.stubs import AsyncStubs
+from biosegment.inference import answers, evaluation, segmentation
+from biosegment.inference.calls import Calls
+from biosegment.inference.settings import InferenceSettings
+from biosegment.v1 import inference_pb2 as pb
+from biosegment.v1 import inference_pb2_grpc, jobs_pb2
+
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_REQUEST_KEY = "request_id"
+_LOOK_BACK = 200
+
+
+class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
+    """Prediction."""
+
+    def __init__(self, stubs: AsyncStubs, calls: Calls, settings: InferenceSettings) -> None:
+        self._stubs = stubs
+        self._calls = calls
+        self._settings = settings
+
+    async def PredictRegion(
+        self, request: pb.PredictRegionRequest, context: _Context
+    ) -> AsyncIterator[pb.PredictRegionResponse]:
+        """Predicts a box and streams it."""
+        most = self._settings.answer_mebibytes << 20
+        box, array = await answers.predict(self._stubs, self._calls, request, most)
+        for chunk in arrays.encode(array, box):
+            yield pb.PredictRegionResponse(chunk=chunk)
+
+    async def ScorePatches(
+        self, request: pb.ScorePatchesRequest, context: _Context
+    ) -> AsyncIterator[pb.ScorePatchesResponse]:
+        """Scores patches."""
+        async for scores in answers.score(self._stubs, self._calls, request):
+            yield pb.ScorePatchesResponse(scores=scores)
+
+    async def StartSegmentation(
+        self, request: pb.StartSegmentationRequest, context: _Context
+    ) -> pb.StartSegmentationResponse:
+        """Checks a segmentation and starts it."""
+        try:
+            plan = await segmentation.plan(
+                self._stubs,
+                request.parent,
+                request.request_id,
+                request.spec,
+                self._settings.forward_pixels,
+            )
+        except AlreadyExistsError:
+            earlier = await self._earlier(request.parent, request.request_id)
+            if earlier is None:
+                raise
+            return pb.StartSegmentationResponse(job=earlier, resolved_spec=earlier.segment_spec)
+        answer = pb.StartSegmentationResponse(
+            resolved_spec=plan.spec,
+            voxels=plan.voxels,
+            worker_memory_bytes=plan.worker_memory_bytes,
+        )
+        if not request.validate_only:
+            job = jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_SEGMENT, segment_spec=plan.spec)
+            answer.job.CopyFrom(await self._create(request.parent, request.request_id, job))
+        return answer
+
+    async def StartEvaluation(
+        self, request: pb.StartEvaluationRequest, context: _Context
+    ) -> pb.StartEvaluationResponse:
+        """Checks an evaluation and starts it."""
+        spec = await evaluation.plan(self._stubs, request.parent, request.spec)
+        if request.validate_only:
+            return pb.StartEvaluationResponse()
+        job = jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_EVALUATE, evaluate_spec=spec)
+        return pb.StartEvaluationResponse(
+            job=await self._create(request.parent, request.request_id, job)
+        )
+
+    async def _create(self, parent: str, request_id: str, job: jobs_pb2.Job) -> jobs_pb2.Job:
+        job.labels.update({_REQUEST_KEY: request_id})
+        answer = await self._stubs.jobs.CreateJob(
+            jobs_pb2.CreateJobRequest(parent=parent, request_id=request_id, job=job)
+        )
+        return answer.job
+
+    async def _earlier(self, parent: str, request_id: str) -> jobs_pb2.Job | None:
+        """The job that this request started already, whose own output now takes the name."""
+        if not request_id:
+            return None
+        answer = await self._stubs.jobs.ListJobs(
+            jobs_pb2.ListJobsRequest(
+                parent=parent, page_size=_LOOK_BACK, kinds=[jobs_pb2.JOB_KIND_SEGMENT]
+            )
+        )
+        for job in answer.jobs:
+            labels = job.labels.fields
+            if _REQUEST_KEY in labels and labels[_REQUEST_KEY].string_value == request_id:
+                return job
+        return None

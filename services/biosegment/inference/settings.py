@@ -1,0 +1,19 @@
+"""Settings of the inference service."""
+
+from pydantic import Field
+
+from biosegment.runtime.settings import ServiceSettings
+
+
+class InferenceSettings(ServiceSettings):
+    """How much is computed at a time."""
+
+    forward_pixels: int = Field(
+        default=1 << 20,
+        ge=1 << 12,
+        le=1 << 28,
+        description="Pixels in one forward of a network; memory grows with it",
+    )
+    answer_mebibytes: int = Field(
+        default=64, ge=1, le=1024, description="Largest array that PredictRegion sends"
+    )

@@ -1,0 +1,92 @@
+"""What a request of this service is about: a model version applied to a data set, checked."""
+
+from dataclasses import dataclass
+
+from google.protobuf.json_format import MessageToDict
+
+from biosegment.client import arrays, names
+from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
+from biosegment.client.geometry import ZYX, Box, shape_of
+from biosegment.client.stubs import AsyncStubs
+from biosegment.nets import catalog, intensity
+from biosegment.v1 import registry_pb2, storage_pb2, types_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model version and a data set that fit.
+
+    Attributes:
+        version: Name of the version, with its number where "latest" was asked for.
+        model: The version's model.
+        parameters: Of its architecture, complete.
+        dataset: The data set.
+        raw: Its raw volume.
+    """
+
+    version: str
+    model: registry_pb2.Model
+    parameters: catalog.Parameters
+    dataset: registry_pb2.Dataset
+    raw: storage_pb2.Volume
+
+    @property
+    def shape(self) -> ZYX:
+        """Extent of the data set in voxels, (z, y, x)."""
+        return shape_of(self.raw.levels[0].shape)
+
+    def box(self, box: types_pb2.Box) -> Box:
+        """A box of the data set.
+
+        Raises:
+            InvalidArgumentError: It is empty, or not of level 0.
+            OutsideVolumeError: It leaves the data set.
+        """
+        made = Box.from_proto(box)
+        if made.level:
+            raise InvalidArgumentError(
+                f"The box {made} is of level {made.level}; networks look at level 0.", field="box"
+            )
+        return made.within(self.shape, self.dataset.name)
+
+
+async def look_up(stubs: AsyncStubs, version: str, dataset: str) -> Subject:
+    """Finds a model version and a data set, and checks that they fit.
+
+    Raises:
+        InvalidArgumentError: A name is wrong, or they belong to different projects.
+        NotFoundError: One of them does not exist.
+        FailedPreconditionError: The data cannot be fed to the network.
+    """
+    names.parse(names.VERSION, version)
+    names.parse(names.DATASET, dataset)
+    if names.project_of(version) != names.project_of(dataset):
+        raise InvalidArgumentError(f"{version} and {dataset} belong to different projects.")
+    pinned = await stubs.registry.GetModelVersion(registry_pb2.GetModelVersionRequest(name=version))
+    owner = version.rpartition("/versions/")[0]
+    model = (await stubs.registry.GetModel(registry_pb2.GetModelRequest(name=owner))).model
+    parameters = catalog.resolve(model.architecture, MessageToDict(model.parameters))
+    found = await stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=dataset))
+    raw = await ready_volume(stubs, found.dataset.raw_volume)
+    intensity.check_dtype(arrays.dtype_of(raw.data_type), raw.name)
+    if raw.channels:
+        raise FailedPreconditionError(
+            f"{raw.name} has {raw.channels} channels; {model.name} takes volumes of one.",
+            name=raw.name,
+        )
+    return Subject(pinned.version.name, model, parameters, found.dataset, raw)
+
+
+async def ready_volume(stubs: AsyncStubs, name: str) -> storage_pb2.Volume:
+    """A volume that may be read.
+
+    Raises:
+        NotFoundError: There is none.
+        FailedPreconditionError: It is still being written.
+    """
+    answer = await stubs.storage.GetVolume(storage_pb2.GetVolumeRequest(name=name))
+    if answer.volume.state != storage_pb2.VOLUME_STATE_READY:
+        raise FailedPreconditionError(
+            f"{name} is not complete: its writing has not finished.", name=name
+        )
+    return answer.volume

@@ -1,0 +1,179 @@
+"""From a TrainSpec as asked to one that says everything, or a sentence that says what is wrong."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+
+from biosegment.client import arrays, names
+from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
+from biosegment.client.stubs import AsyncStubs
+from biosegment.nets import catalog, intensity
+from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2, storage_pb2, types_pb2
+
+_STEPS = 500
+_BATCH_SIZE = 8
+_FRESH_RATE, _FINE_TUNING_RATE = 1e-3, 5e-4
+_PATCH = 128
+_CHECKPOINT_STEPS = 100
+_DICE_WEIGHT = 0.5
+_MAX_STEPS, _MAX_BATCH, _MAX_PATCH, _MAX_SEED = 1_000_000, 1024, 4096, 2**31 - 1
+_PAGE = 1000
+
+
+async def plan(
+    stubs: AsyncStubs, parent: str, request_id: str, spec: jobs_pb2.TrainSpec
+) -> jobs_pb2.TrainSpec:
+    """The spec with its revision pinned and every default filled in.
+
+    Args:
+        stubs: To reach registry and storage.
+        parent: projects/p
+        request_id: Of the request; the default seed comes from it, so that a repeat has the same.
+        spec: As asked.
+
+    Raises:
+        InvalidArgumentError: A field is wrong, or the base version belongs to another model.
+        NotFoundError: Model, version or data set do not exist.
+        FailedPreconditionError: The revision holds no label of the model's classes, or the raw
+            volume cannot be fed to a network.
+    """
+    names.parse(names.PROJECT, parent)
+    for pattern, name in ((names.MODEL, spec.model), (names.DATASET, spec.dataset)):
+        names.parse(pattern, name)
+        if names.project_of(name) != parent:
+            raise InvalidArgumentError(f"{name} does not belong to {parent}.", name=name)
+    answer = await stubs.registry.GetModel(registry_pb2.GetModelRequest(name=spec.model))
+    model = answer.model
+    parameters = catalog.resolve(model.architecture, MessageToDict(model.parameters))
+    catalog.check_classes(len(model.classes))
+    await _check_base(stubs, spec)
+    made = jobs_pb2.TrainSpec()
+    made.CopyFrom(spec)
+    made.revision = await _revision(stubs, spec, model)
+    seed = _seed_of(request_id)
+    made.settings.CopyFrom(
+        settings(spec.settings, parameters, fresh=not spec.base_version, seed=seed)
+    )
+    return made
+
+
+async def _check_base(stubs: AsyncStubs, spec: jobs_pb2.TrainSpec) -> None:
+    if not spec.base_version:
+        return
+    names.parse_int(names.VERSION, spec.base_version)
+    if spec.base_version.rpartition("/versions/")[0] != spec.model:
+        raise InvalidArgumentError(
+            f"{spec.base_version} is no version of {spec.model}; fine-tuning goes on from a "
+            "version of the same model, or from fresh weights where base_version is empty.",
+            field="spec.base_version",
+        )
+    await stubs.registry.GetModelVersion(
+        registry_pb2.GetModelVersionRequest(name=spec.base_version)
+    )
+
+
+async def _revision(stubs: AsyncStubs, spec: jobs_pb2.TrainSpec, model: registry_pb2.Model) -> int:
+    answer = await stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=spec.dataset))
+    dataset = answer.dataset
+    await _check_raw(stubs, dataset.raw_volume)
+    if not 0 <= spec.revision <= dataset.revision:
+        raise InvalidArgumentError(
+            f"{spec.dataset} has no revision {spec.revision}; its newest is {dataset.revision}.",
+            field="spec.revision",
+        )
+    revision = spec.revision or dataset.revision
+    if not revision or not await _has_labels(stubs, spec.dataset, revision, set(model.classes)):
+        raise FailedPreconditionError(
+            f"Revision {revision} of {spec.dataset} holds no labels of the classes of {model.name} "
+            f"({', '.join(map(str, model.classes))}). Annotate some voxels first.",
+            name=spec.dataset,
+        )
+    return int(revision)
+
+
+async def _check_raw(stubs: AsyncStubs, name: str) -> None:
+    answer = await stubs.storage.GetVolume(storage_pb2.GetVolumeRequest(name=name))
+    intensity.check_dtype(arrays.dtype_of(answer.volume.data_type), name)
+    if answer.volume.channels:
+        raise FailedPreconditionError(
+            f"{name} has {answer.volume.channels} channels; networks take volumes of one.",
+            name=name,
+        )
+
+
+async def _has_labels(stubs: AsyncStubs, dataset: str, revision: int, classes: set[int]) -> bool:
+    request = annotations_pb2.ListAnnotationsRequest(
+        parent=dataset, page_size=_PAGE, until_revision=revision
+    )
+    while True:
+        page = await stubs.annotations.ListAnnotations(request)
+        if any(classes.intersection(commit.classes) for commit in page.annotations):
+            return True
+        if not page.next_page_token:
+            return False
+        request.page_token = page.next_page_token
+
+
+def settings(
+    asked: jobs_pb2.TrainingSettings,
+    parameters: Mapping[str, Any],
+    *,
+    fresh: bool,
+    seed: int,
+) -> jobs_pb2.TrainingSettings:
+    """Training settings with every default filled in.
+
+    Args:
+        asked: Zero values mean the defaults.
+        parameters: Of the architecture, complete.
+        fresh: Whether training begins with fresh weights.
+        seed: The default seed.
+
+    Raises:
+        InvalidArgumentError: A value is out of range.
+    """
+    patch = asked.patch if asked.HasField("patch") else types_pb2.Shape(z=1, y=_PATCH, x=_PATCH)
+    made = jobs_pb2.TrainingSettings(
+        steps=asked.steps or _STEPS,
+        batch_size=asked.batch_size or _BATCH_SIZE,
+        learning_rate=asked.learning_rate or (_FRESH_RATE if fresh else _FINE_TUNING_RATE),
+        patch=patch,
+        seed=asked.seed or seed,
+        checkpoint_steps=asked.checkpoint_steps or _CHECKPOINT_STEPS,
+        dice_weight=asked.dice_weight if asked.HasField("dice_weight") else _DICE_WEIGHT,
+    )
+    _between("steps", made.steps, 1, _MAX_STEPS)
+    _between("batch_size", made.batch_size, 1, _MAX_BATCH)
+    _between("learning_rate", made.learning_rate, 1e-9, 1.0)
+    _between("seed", made.seed, 1, _MAX_SEED)
+    _between("checkpoint_steps", made.checkpoint_steps, 1, _MAX_STEPS)
+    _between("dice_weight", made.dice_weight, 0.0, 1.0)
+    _between("patch.z", patch.z, 1, 1)
+    stride = 2 ** int(parameters["levels"])
+    for axis, size in (("y", patch.y), ("x", patch.x)):
+        _between(f"patch.{axis}", size, stride, _MAX_PATCH)
+        if size % stride:
+            raise InvalidArgumentError(
+                f"patch.{axis} must be a multiple of {stride} for this architecture, not {size}.",
+                field=f"spec.settings.patch.{axis}",
+            )
+    return made
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    # Written so that NaN fails.
+    if not low <= value <= high:
+        raise InvalidArgumentError(
+            f"{name} must lie between {low:g} and {high:g}; it is {value:g}.",
+            field=f"spec.settings.{name}",
+        )
+
+
+def _seed_of(request_id: str) -> int:
+    if not request_id:
+        return secrets.randbelow(_MAX_SEED) + 1
+    digest = hashlib.sha256(request_id.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % _MAX_SEED + 1

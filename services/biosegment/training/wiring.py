@@ -1,0 +1,24 @@
+"""Puts the training service together."""
+
+from biosegment.runtime.app import App
+from biosegment.runtime.child import Child
+from biosegment.runtime.worker import JobWorker
+from biosegment.training.servicer import TrainingServicer
+from biosegment.training.settings import TrainingServiceSettings
+from biosegment.training.worker import TrainHandler
+from biosegment.v1 import training_pb2_grpc
+
+
+async def setup(app: App, settings: TrainingServiceSettings) -> None:
+    """Adds servicer and worker; both share nothing but the record."""
+    child = Child("training")
+    app.on_close(child.close)
+    app.add_servicer(
+        training_pb2_grpc.add_TrainingServiceServicer_to_server,
+        TrainingServicer(app.stubs),
+        "biosegment.v1.TrainingService",
+    )
+    handler = TrainHandler(child, settings.connection)
+    app.add_loop(
+        "train", JobWorker("train", app.bus, app.stubs, handler, host=settings.host_name).run
+    )

@@ -1,0 +1,284 @@
+"""The command line against servicers behind a real server, on the SDK's background loop."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import Result as ClickResult
+from google.protobuf import timestamp_pb2
+from structlog.testing import capture_logs
+from tests.client.sdk_platform import DATASET, JOB, InMemoryPlatform
+from typer.testing import CliRunner
+
+from biosegment.cli.app import app
+from biosegment.client.connection import Connection
+from biosegment.client.loop import SHARED
+from biosegment.v1 import (
+    annotations_pb2,
+    ingest_pb2,
+    jobs_pb2,
+    registry_pb2,
+    training_pb2,
+    types_pb2,
+)
+
+Run = Callable[..., ClickResult]
+
+
+@pytest.fixture
+def platform() -> Iterator[InMemoryPlatform]:
+    async def start() -> InMemoryPlatform:
+        made = InMemoryPlatform()
+        await made.start()
+        return made
+
+    made = SHARED.run(start())
+    # The servers' log lines are theirs, not the command's.
+    with capture_logs():
+        yield made
+    SHARED.run(made.stop())
+
+
+@pytest.fixture
+def run(platform: InMemoryPlatform, tmp_path: Path) -> Run:
+    path = tmp_path / "connection.json"
+    platform.connection.save(path)
+    runner = CliRunner()
+
+    def invoke(*arguments: str) -> Any:
+        return runner.invoke(app, ["--connection", str(path), *arguments])
+
+    return invoke
+
+
+def change(platform: InMemoryPlatform, **fields: Any) -> None:
+    SHARED.run(platform.jobs.change(**fields))
+
+
+def test_lists_are_tables_or_json(run: Run) -> None:
+    table = run("dataset", "list")
+    assert table.exit_code == 0
+    assert table.stdout.splitlines()[1].split() == ["liver", "4,6,8", "30,4,4"]
+    assert "projects/default/datasets/liver" in run("--project", "p", "dataset", "list").stdout
+    found = json.loads(run("--json", "dataset", "list").stdout)
+    assert found[0]["shape"] == {"z": "4", "y": "6", "x": "8"}
+    assert "raw_volume" in run("dataset", "show", "liver").stdout
+    assert json.loads(run("--json", "--project", "p", "project", "list").stdout)[3] == {
+        "name": "projects/p03"
+    }
+
+
+def test_a_refusal_is_one_sentence_on_stderr(run: Run) -> None:
+    answer = run("dataset", "show", "kidney")
+    assert answer.exit_code == 1
+    assert answer.stdout == ""
+    assert answer.stderr == "Error: There is no data set projects/default/datasets/kidney.\n"
+
+
+def test_a_wrong_token_is_one_sentence(platform: InMemoryPlatform, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.json"
+    Connection(token="wrong", addresses=platform.connection.addresses).save(path)
+    answer = CliRunner().invoke(app, ["--connection", str(path), "job", "list"])
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith("Error: The request carries no valid token.")
+    assert len(answer.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nothing"],
+        ["dataset", "show"],
+        ["class", "set", "254", "too much"],
+        ["import", "x.tif", "--dataset", "d", "--voxel-size", "4,x,4"],
+        ["import", "x.tif", "--dataset", "d", "--meta", "nothing"],
+        ["predict", "m/1", "liver", "--box", "0:1,0:2", "--out", "o.npy"],
+        ["predict", "m/1", "liver", "--box", "0:1,2:2,0:1", "--out", "o.npy"],
+        ["segment", "m/1", "liver", "--box", "-1:1,0:2,0:1"],
+        ["train", "m", "liver", "--patch", "0,1,1"],
+        ["annotate", "commit", "liver", "m.npy"],
+        ["annotate", "commit", "liver", "m.npy", "--box", "0:1,0:1,0:1", "--proposal", "c/1"],
+        [
+            "campaign",
+            "start",
+            "c",
+            "--dataset",
+            "d",
+            "--model",
+            "m",
+            "--evaluate-box",
+            "0:1,0:1,0:1",
+        ],
+    ],
+)
+def test_wrong_usage_ends_with_status_2(
+    platform: InMemoryPlatform, run: Run, arguments: list[str]
+) -> None:
+    answer = run(*arguments)
+    assert answer.exit_code == 2
+    assert answer.stderr
+    assert platform.seen.requests == []
+
+
+def test_an_import_is_followed_to_its_end(
+    platform: InMemoryPlatform, run: Run, tmp_path: Path
+) -> None:
+    change(platform, state=jobs_pb2.JOB_STATE_SUCCEEDED)
+    arguments = [
+        "import",
+        str(tmp_path / "x.tif"),
+        "--dataset",
+        "liver",
+        "--meta",
+        "organism=mouse",
+    ]
+    answer = run("--json", *arguments, "--voxel-size", "30,4,4")
+    assert answer.exit_code == 0
+    assert json.loads(answer.stdout)["state"] == "JOB_STATE_SUCCEEDED"
+    assert f"{JOB}: train: succeeded" in answer.stderr
+    (request,) = platform.seen.of(ingest_pb2.StartImportRequest)
+    assert request.spec.dataset.metadata == {"organism": "mouse"}
+    assert request.spec.voxel_size.z == 30
+
+
+def test_people_get_words_and_numbers(platform: InMemoryPlatform, run: Run) -> None:
+    box = types_pb2.Box(z_stop=1, y_start=2, y_stop=3, x_stop=4)
+    change(
+        platform,
+        state=jobs_pb2.JOB_STATE_RUNNING,
+        segment_spec=jobs_pb2.SegmentSpec(box=box, block=types_pb2.Shape(z=1, y=8, x=8)),
+        progress=jobs_pb2.Progress(stage="blocks", figures={"loss": 0.123456}),
+    )
+    change(platform, create_time=timestamp_pb2.Timestamp(seconds=1_800_000_000, nanos=5))
+    lines = dict(line.split("  ", 1) for line in run("job", "show", "j").stdout.splitlines())
+    shown = {key: value.strip() for key, value in lines.items()}
+    assert shown["state"] == "running"
+    assert shown["kind"] == "train"
+    assert shown["segment_spec.box"] == "0:1,2:3,0:4"
+    assert shown["segment_spec.block"] == "1,8,8"
+    assert shown["progress.figures.loss"] == "0.1235"
+    assert shown["create_time"] == "2027-01-15 08:00:00 UTC"
+    row = run("job", "list").stdout.splitlines()[1]
+    assert row.split()[:4] == ["j", "train", "running", "blocks"]
+
+
+def test_not_waiting_only_starts(platform: InMemoryPlatform, run: Run) -> None:
+    answer = run("--json", "train", "unet", "liver", "--steps", "7", "--no-wait")
+    assert answer.exit_code == 0
+    assert json.loads(answer.stdout) == {"name": JOB}
+    (request,) = platform.seen.of(training_pb2.StartTrainingRequest)
+    assert request.spec.settings.steps == 7
+
+
+def test_a_failed_job_is_its_sentence_and_status_1(platform: InMemoryPlatform, run: Run) -> None:
+    error = jobs_pb2.JobError(reason="OUT_OF_MEMORY", message="Too little memory [0:3].")
+    change(platform, state=jobs_pb2.JOB_STATE_FAILED, error=error)
+    answer = run("train", "unet", "liver")
+    assert answer.exit_code == 1
+    assert answer.stderr.splitlines()[-1] == "Error: Too little memory [0:3]."
+
+
+def test_a_job_that_lost_blocks_is_no_success(platform: InMemoryPlatform, run: Run) -> None:
+    change(
+        platform,
+        state=jobs_pb2.JOB_STATE_PARTIALLY_SUCCEEDED,
+        blocks=jobs_pb2.BlockSummary(total=8, done=7, quarantined=1),
+        partial_failures=[
+            jobs_pb2.BlockFailure(block=3, error=jobs_pb2.JobError(message="It broke."))
+        ],
+    )
+    answer = run("job", "watch", "j")
+    assert answer.exit_code == 1
+    assert "1 of 8 blocks failed (It broke.)" in answer.stderr
+    assert f"biosegment job retry {JOB}" in answer.stderr
+
+
+def test_an_interrupt_leaves_the_job_running(
+    platform: InMemoryPlatform, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from biosegment.client import Client
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "wait", interrupted)
+    answer = run("train", "unet", "liver")
+    assert answer.exit_code == 130
+    assert f"biosegment job watch {JOB}" in answer.stderr
+    assert f"biosegment job cancel {JOB}" in answer.stderr
+    assert platform.jobs.job.state == jobs_pb2.JOB_STATE_QUEUED
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_a_mask_file_answers_a_proposal(
+    platform: InMemoryPlatform, run: Run, tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"mask{suffix}"
+    mask = np.array([[0, 1], [254, 255]], np.uint8)
+    if suffix == ".npy":
+        np.save(path, mask)
+    else:
+        tifffile.imwrite(path, mask)
+    answer = run("annotate", "commit", "liver", str(path), "--proposal", "c/1", "--claimant", "ann")
+    assert answer.exit_code == 0, answer.stderr
+    (request,) = platform.seen.of(annotations_pb2.CommitAnnotationRequest)
+    assert request.claimant == "ann"
+    assert request.annotation.box.z_start == 1
+    assert request.parent == DATASET.name
+
+
+def test_files_that_are_no_masks_are_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY broken")
+    (tmp_path / "broken.tif").write_bytes(b"II*\0")
+    np.save(tmp_path / "pickled.npy", np.array([{}], object), allow_pickle=True)
+    np.save(tmp_path / "deep.npy", np.zeros((1, 1, 1, 1), np.uint8))
+    np.save(tmp_path / "float.npy", np.full((1, 1), np.nan))
+    for name in ("broken.npy", "broken.tif", "pickled.npy", "deep.npy", "float.npy", "no.npy", "x"):
+        place = ["--box", "0:1,0:1,0:1"]
+        answer = run("annotate", "commit", "liver", str(tmp_path / name), *place)
+        assert answer.exit_code == 1, name
+        assert answer.stderr.startswith("Error: ")
+        assert answer.exception is None or isinstance(answer.exception, SystemExit)
+
+
+def test_a_prediction_goes_into_a_file_that_did_not_exist(run: Run, tmp_path: Path) -> None:
+    box = ["--box", "0:1,0:4,0:5"]
+    for name in ("p.npy", "p.tif"):
+        out = tmp_path / name
+        answer = run("predict", "unet/1", "liver", *box, "--out", str(out))
+        assert answer.exit_code == 0, answer.stderr
+        loaded = np.load(out) if name.endswith("npy") else tifffile.imread(out)
+        assert loaded.size == 20
+        assert (loaded == 1).all()
+        again = run("predict", "unet/1", "liver", *box, "--out", str(out))
+        assert (again.exit_code, "exists" in again.stderr) == (1, True)
+    several = tmp_path / "several.npy"
+    run("predict", "unet/1", "liver", *box, "--out", str(several), "--output", "probabilities")
+    assert np.load(several).shape == (2, 1, 4, 5)
+
+
+def test_values_reach_the_record(platform: InMemoryPlatform, run: Run) -> None:
+    assert run("class", "set", "1", "mitochondria", "--color", "#ff0000").exit_code == 0
+    made = ["model", "create", "unet", "--class", "0", "--class", "1", "--set", "width=16"]
+    assert run(*made).exit_code == 0
+    (label,) = platform.seen.of(registry_pb2.PutLabelClassRequest)
+    assert label.label_class.name == "projects/default/labelClasses/1"
+    (model,) = platform.seen.of(registry_pb2.CreateModelRequest)
+    assert list(model.model.classes) == [0, 1]
+    assert model.model.parameters["width"] == 16
+
+
+def test_status_tells_who_is_down(platform: InMemoryPlatform, run: Run, tmp_path: Path) -> None:
+    well = run("--json", "status")
+    assert well.exit_code == 0
+    assert set(json.loads(well.stdout).values()) == {"serving"}
+    path = tmp_path / "partly.json"
+    addresses = {**platform.connection.addresses, "storage": "127.0.0.1:1"}
+    Connection(token="t", addresses=addresses).save(path)
+    ill = CliRunner().invoke(app, ["--connection", str(path), "status"])
+    assert ill.exit_code == 1
+    assert "Error: storage cannot be used now" in ill.stderr

@@ -1,0 +1,156 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from biosegment.client.errors import JobCancelledError, NotFoundError
+from biosegment.client.geometry import BlockGrid, Box
+from biosegment.inference.child.evaluate import measure
+from biosegment.inference.child.predict import Predictor, predict
+from biosegment.inference.child.segment import Pipeline
+from biosegment.nets.architectures import build
+
+SHAPE = (3, 70, 90)
+
+
+@pytest.fixture
+def predictor(volume):
+    torch.manual_seed(0)
+    module = build("unet2d", {"feature_maps": 2, "levels": 1}, 2).eval()
+    module.set_input_statistics(0.5, 0.25)
+    made = Predictor(module, (0, 7), 1 << 14)
+    # As many voxels of one class as of the other.
+    with torch.inference_mode():
+        logits = module(made.tensor(volume))
+        module.head.bias[1] += (logits[:, 0] - logits[:, 1]).median()
+    return made
+
+
+@pytest.fixture
+def volume():
+    return np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)
+
+
+def whole(predictor, volume):
+    box = Box.of_shape(SHAPE)
+    return predict(predictor, volume, origin=(0, 0, 0), shape=SHAPE, box=box)
+
+
+class Store:
+    def __init__(self, volume, broken=()):
+        self.volume, self.broken = volume, broken
+        self.written = np.full(SHAPE, 99, np.uint8)
+        self.reports = []
+
+    def read(self, box):
+        return self.volume[box.slices]
+
+    def write(self, box, labels):
+        if box in self.broken:
+            raise OSError("disk full")
+        self.written[box.slices] = labels
+
+    def run(self, predictor, blocks, check=lambda: None):
+        pipeline = Pipeline(predictor, self.read, self.write, SHAPE)
+        pipeline.run(blocks, self.reports.append, check)
+
+
+def numbered(block):
+    return list(enumerate(BlockGrid(Box.of_shape(SHAPE), block)))
+
+
+def test_blocks_make_the_whole(predictor, volume):
+    store, blocks = Store(volume), numbered((1, 40, 40))
+    store.run(predictor, blocks)
+    assert sorted(report["block"] for report in store.reports) == [n for n, _ in blocks]
+    assert not [report for report in store.reports if "error" in report]
+    expected = whole(predictor, volume)
+    assert set(np.unique(expected)) == {0, 7}
+    assert (store.written == expected).mean() > 0.999  # ties may fall either way
+
+
+def test_a_block_that_fails_does_not_keep_the_others_back(predictor, volume):
+    blocks = numbered((1, 70, 90))
+    store = Store(volume, broken=(blocks[1][1],))
+    store.run(predictor, blocks)
+    failed = {report["block"]: report["error"] for report in store.reports if "error" in report}
+    assert list(failed) == [1]
+    assert "disk full" in str(failed[1])
+    assert (store.written[1] == 99).all()
+    assert set(np.unique(store.written[[0, 2]])) == {0, 7}
+
+
+def test_an_unreadable_block_is_reported_with_its_own_error(predictor, volume):
+    blocks = numbered((1, 70, 90))
+    store = Store(volume)
+    read = store.read
+
+    def broken(box):
+        if box.start[0] == 0:
+            raise NotFoundError("The chunk is gone.")
+        return read(box)
+
+    store.read = broken
+    store.run(predictor, blocks)
+    failed = {report["block"]: report["error"] for report in store.reports if "error" in report}
+    assert list(failed) == [0]
+    assert isinstance(failed[0], NotFoundError)
+    assert {report["block"] for report in store.reports} == {0, 1, 2}
+
+
+def test_the_next_block_is_read_while_one_is_predicted(predictor, volume):
+    blocks = numbered((1, 70, 90))
+    store = Store(volume)
+    second = threading.Event()
+
+    def read(box):
+        if box.start[0] == 1:
+            second.set()
+        return volume[box.slices]
+
+    def check():
+        # Called while the first block is in the network.
+        assert second.wait(10), "the second block was not read ahead"
+
+    store.read = read
+    store.run(predictor, blocks, check)
+    assert not [report for report in store.reports if "error" in report]
+
+
+def test_cancellation_stops_and_reports_no_failure(predictor, volume):
+    def check():
+        raise JobCancelledError("stop")
+
+    store = Store(volume)
+    with pytest.raises(JobCancelledError):
+        store.run(predictor, numbered((1, 70, 90)), check)
+    assert store.reports == []
+
+
+def test_evaluation_streams_and_counts_as_the_whole_would(predictor, volume):
+    guess = whole(predictor, volume)
+    reference = guess.copy()
+    reference[0] = 255
+    reference[1, :10] = 7 - reference[1, :10]  # swaps 0 and 7
+    read = []
+
+    def raw(box):
+        read.append(box)
+        return volume[box.slices]
+
+    seen = []
+    counts = measure(
+        predictor,
+        raw=raw,
+        reference=lambda box: reference[box.slices],
+        shape=SHAPE,
+        box=Box.of_shape(SHAPE),
+        progress=lambda done, total: seen.append((done, total)),
+        block=(1, 40, 90),
+    )
+    assert counts.voxels == 2 * 70 * 90
+    wrong = 10 * 90
+    assert counts.figures()["accuracy"] == pytest.approx(1 - wrong / counts.voxels, abs=1e-3)
+    assert seen[-1] == (volume.size, volume.size)
+    assert all(box.start[0] > 0 for box in read), "sections without labels were predicted"

@@ -1,0 +1,78 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from biosegment.client.errors import InvalidArgumentError
+from biosegment.client.geometry import BlockGrid, Box, shape_of, shape_proto
+from biosegment.inference import segmentation
+from biosegment.nets import catalog
+from biosegment.v1 import jobs_pb2
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunk", "unit"),
+    [
+        ((500, 20000, 30000), (16, 256, 256), (16, 1024, 1024)),
+        ((40, 512, 512), (16, 256, 256), (16, 512, 512)),
+        ((3, 197, 1201), (3, 197, 256), (3, 197, 1024)),
+        ((1, 1, 1), (1, 1, 1), (1, 1, 1)),
+    ],
+)
+def test_write_units_are_whole_chunks(shape, chunk, unit):
+    assert segmentation.chunk_and_unit(shape) == (chunk, unit)
+    assert all(u % c == 0 for u, c in zip(unit, chunk, strict=True))
+
+
+extents = st.tuples(st.integers(1, 60), st.integers(1, 3000), st.integers(1, 3000))
+
+
+@given(extents, st.data())
+def test_no_two_blocks_share_a_write_unit_and_all_of_the_box_is_covered(shape, data):
+    start = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
+    stop = tuple(data.draw(st.integers(a + 1, n)) for a, n in zip(start, shape, strict=True))
+    spec = jobs_pb2.SegmentSpec(box=Box(start, stop).to_proto())
+    if data.draw(st.booleans()):
+        spec.block.CopyFrom(shape_proto(data.draw(extents)))
+    try:
+        spec.block.CopyFrom(shape_proto(segmentation._block(spec, shape)))
+    except InvalidArgumentError:
+        return
+    unit = segmentation.chunk_and_unit(shape)[1]
+    plan = segmentation.blocks(spec)
+    grid = BlockGrid(Box.from_proto(plan.box), shape_of(plan.block))
+    covered = 0
+    for box in grid:
+        assert all(a % u == 0 for a, u in zip(box.start, unit, strict=True))
+        inside = box.intersection(Box(start, stop))
+        assert inside is not None
+        covered += inside.voxels
+    assert covered == Box(start, stop).voxels
+    assert all(b % u == 0 for b, u in zip(shape_of(plan.block), unit, strict=True))
+
+
+def test_an_absurd_block_is_refused():
+    for block in ((0, 1, 1), (4096, 8192, 8192)):
+        spec = jobs_pb2.SegmentSpec(block=shape_proto(block))
+        with pytest.raises(InvalidArgumentError, match="block"):
+            segmentation._block(spec, (10_000, 20_000, 20_000))
+
+
+def test_the_weights_of_the_published_network_are_about_31_million():
+    parameters = catalog.resolve("unet2d", {})
+    assert catalog.weight_bytes(parameters) == 4 * 31_000_000
+    assert catalog.halo(parameters) % 16 == 0
+
+
+@pytest.mark.parametrize("service", ["inference", "training"])
+def test_the_service_itself_never_imports_torch(service):
+    code = (
+        f"import sys, biosegment.{service}.wiring;"
+        "print([m for m in ('torch', 'pytorch_lightning', 'safetensors') if m in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,81 @@
+"""Faults, caused: kill -9 of workers, of the record and of the broker, in the middle of work."""
+
+import numpy as np
+
+from biosegment.client.geometry import Box
+from biosegment.v1 import jobs_pb2
+from tests.integration.conftest import SHAPE, World, wait_until
+
+RUNNING = jobs_pb2.JOB_STATE_RUNNING
+QUEUED = jobs_pb2.JOB_STATE_QUEUED
+SUCCEEDED = jobs_pb2.JOB_STATE_SUCCEEDED
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(world: World) -> None:
+    client = world.client
+    job = world.train(400, checkpoint_steps=10)
+    wait_until(lambda: client.job(job.name).progress.done >= 25)
+    at_kill = client.job(job.name)
+    assert (at_kill.state, at_kill.attempt) == (RUNNING, 1)
+    world.platform.kill("training")
+    # The record keeps to what it knows: held until the lease lapses, then waiting, then held.
+    wait_until(lambda: client.job(job.name).state == QUEUED)
+    waiting = client.job(job.name)
+    assert not waiting.holder
+    assert at_kill.holder in waiting.error.message
+    wait_until(lambda: client.job(job.name).attempt == 2)
+    assert client.job(job.name).holder not in ("", at_kill.holder)
+    ended = client.wait(job, timeout=150)
+    assert (ended.state, ended.failures) == (SUCCEEDED, 1)
+    assert ended.result.train_result.resumed_from_step >= 20
+    assert ended.result.train_result.metrics["steps"] == 400
+
+
+def test_a_killed_segmentation_ends_as_if_nothing_had_been(world: World) -> None:
+    client = world.client
+    direct = client.predict("unet/1", "em", Box.of_shape(SHAPE))
+    job = client.segment("unet/1", "em", segmentation="killed", block=(1, 32, 32))
+    wait_until(lambda: client.job(job.name).blocks.done >= 4)
+    world.platform.kill("inference")
+    now = client.job(job.name)
+    assert now.state == RUNNING
+    assert now.blocks.done < now.blocks.total
+    ended = client.wait(job, timeout=120)
+    assert (ended.state, ended.blocks.done) == (SUCCEEDED, ended.blocks.total)
+    assert np.array_equal(client.read(ended.result.segment_result.volume), direct)
+
+
+def test_the_broker_killed_in_the_middle_loses_nothing(world: World) -> None:
+    client = world.client
+    direct = client.predict("unet/1", "em", Box.of_shape(SHAPE))
+    job = client.segment("unet/1", "em", segmentation="broker", block=(1, 32, 32))
+    wait_until(lambda: client.job(job.name).blocks.done >= 2)
+    world.platform.kill("nats")
+    # Strokes are taken while the broker is away, and painted when it is back.
+    box = Box((4, 32, 32), (5, 48, 48))
+    (commit,) = client.commit("em", box, np.ones(box.shape, np.uint8), tool="test")
+    ended = client.wait(job, timeout=120)
+    assert ended.state == SUCCEEDED
+    assert np.array_equal(client.read(ended.result.segment_result.volume), direct)
+    view = client.dataset("em").label_volume
+    wait_until(lambda: client.volume(view).revision >= commit.revision)
+    assert (client.read(view, box) == 1).all()
+
+
+def test_the_record_killed_in_the_middle_is_missed_by_nobody(world: World) -> None:
+    client = world.client
+    job = world.train(150, checkpoint_steps=50)
+    wait_until(lambda: client.job(job.name).progress.done >= 5)
+    world.platform.kill("registry")
+    ended = client.wait(job, timeout=120)
+    assert ended.state == SUCCEEDED
+
+
+def test_every_service_killed_at_once_and_the_job_still_ends(world: World) -> None:
+    client = world.client
+    job = client.segment("unet/1", "em", segmentation="all", block=(1, 32, 32))
+    wait_until(lambda: client.job(job.name).blocks.done >= 2)
+    for name in ("inference", "storage", "registry", "nats", "acquisition"):
+        world.platform.kill(name)
+    ended = client.wait(job, timeout=150)
+    assert (ended.state, ended.blocks.quarantined) == (SUCCEEDED, 0)

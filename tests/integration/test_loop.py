@@ -1,0 +1,168 @@
+"""From a raw volume to a segmented one, the way a person goes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from biosegment.client.errors import DomainError
+from biosegment.client.geometry import Box
+from biosegment.v1 import campaigns_pb2, jobs_pb2
+from tests.integration.conftest import SHAPE, VOXEL, World, wait_until
+
+
+def test_what_was_imported_is_what_is_read(world: World) -> None:
+    dataset = world.client.dataset("em")
+    assert (dataset.voxel_size.z, dataset.voxel_size.y) == (VOXEL[0], VOXEL[1])
+    assert np.array_equal(world.client.read("em"), world.raw)
+    assert np.array_equal(world.client.read(world.reference), world.truth)
+
+
+def test_annotations_are_painted_and_undone_in_the_label_volume(world: World) -> None:
+    client = world.client
+    view = client.dataset("em").label_volume
+    box = Box((5, 0, 0), (6, 16, 16))
+    before = client.read(view, box)
+    assert (before == 255).all()
+    mask = np.full(box.shape, 255, np.uint8)
+    mask[:, 4:8, 4:8] = 1
+    (commit,) = client.commit("em", box, mask, tool="test")
+    wait_until(lambda: client.volume(view).revision >= commit.revision)
+    assert np.array_equal(client.read(view, box), mask)
+    undo = client.undo(commit.name)
+    wait_until(lambda: client.volume(view).revision >= undo.revision)
+    assert np.array_equal(client.read(view, box), before)
+
+
+def test_a_campaign_runs_from_its_first_round_to_its_budget(world: World) -> None:
+    client = world.client
+    half = SHAPE[1] // 2
+    training = jobs_pb2.TrainingSettings(steps=6, batch_size=2, learning_rate=1e-3)
+    client.start_campaign(
+        "c1",
+        dataset="em",
+        model="unet",
+        strategy="entropy",
+        patch=(1, 32, 32),
+        initial_patches=3,
+        batch_patches=2,
+        pool_patches=40,
+        budget_patches=5,
+        region=Box((0, 0, 0), (SHAPE[0], half, SHAPE[2])),
+        initial_training=training,
+        round_training=training,
+        evaluate_on=(world.reference, Box((0, half, 0), SHAPE)),
+        seed=4,
+        automatic=True,
+    )
+    answered: list[Box] = []
+
+    def ended() -> bool:
+        for proposal in client.claim("c1", "tester", count=10):
+            box = Box.from_proto(proposal.box)
+            assert box.stop[1] <= half
+            assert all(box.intersection(other) is None for other in answered)
+            answered.append(box)
+            client.commit(
+                "em",
+                box,
+                world.truth[box.slices],
+                proposal=proposal.name,
+                claimant="tester",
+                seconds=1.5,
+            )
+        return client.campaign("c1").state == campaigns_pb2.CAMPAIGN_STATE_FINISHED
+
+    wait_until(ended, 120)
+    rounds = client.rounds("c1")
+    assert [r.labelled_patches for r in rounds] == [3, 5]
+    assert all(r.state == campaigns_pb2.ROUND_STATE_DONE for r in rounds)
+    assert all(0 <= r.metrics["iou"] <= 1 for r in rounds)
+    assert rounds[1].base_version == rounds[0].version
+    second = client.version(rounds[1].version)
+    assert second.base_version == rounds[0].version
+    assert second.revision == rounds[1].revision
+    assert "budget" in client.campaign("c1").state_reason.lower()
+
+
+def test_a_segmentation_equals_the_direct_prediction_and_is_exported(world: World) -> None:
+    client = world.client
+    job = client.wait(client.segment("unet/latest", "em", segmentation="seg1", block=(1, 64, 64)))
+    assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED
+    assert job.blocks.done == job.blocks.total
+    volume = job.result.segment_result.volume
+    version = client.segmentations("em")[0].version
+    direct = client.predict(version, "em", Box.of_shape(SHAPE))
+    assert np.array_equal(client.read(volume), direct)
+    client.wait(client.export(volume, world.folder / "seg1.tif"))
+    assert np.array_equal(tifffile.imread(world.folder / "seg1.tif"), direct)
+    client.wait(client.export(volume, world.folder / "seg1.zarr", format="ome-zarr"))
+    attributes = json.loads((world.folder / "seg1.zarr" / "zarr.json").read_text())["attributes"]
+    assert attributes["ome"]["multiscales"]
+
+
+def cli(world: World, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {"BIOSEGMENT_CONNECTION": str(world.platform.connection_path)}
+    return subprocess.run(
+        [sys.executable, "-m", "biosegment.cli", *arguments],
+        env=environment,
+        cwd=world.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def bad_files(folder: Path) -> dict[str, Path]:
+    good = (folder / "raw.tif").read_bytes()
+    (folder / "truncated.tif").write_bytes(good[: len(good) // 3])
+    tifffile.imwrite(folder / "small.tif", np.zeros((2, 32, 32), np.uint8))
+    tifffile.imwrite(folder / "alien.tif", np.full(SHAPE, 77, np.uint8))
+    tifffile.imwrite(folder / "float.tif", np.full((2, 32, 32), np.nan, np.float32))
+    (folder / "empty.tif").write_bytes(b"")
+    return {path.stem: path for path in folder.glob("*.tif")}
+
+
+AGAIN = ("--volume", "again")
+VOXEL_OPTION = ("--voxel-size", "45,9.2,9.2")
+BAD = {
+    "no such file": (("import", "nothing.tif", "--dataset", "bad", *VOXEL_OPTION), "nothing.tif"),
+    "truncated": (("import", "truncated.tif", "--dataset", "bad", *VOXEL_OPTION), "truncated"),
+    "empty": (("import", "empty.tif", "--dataset", "bad", *VOXEL_OPTION), "empty.tif"),
+    "floats": (("import", "float.tif", "--dataset", "bad", *VOXEL_OPTION), "float"),
+    "no voxel size": (("import", "small.tif", "--dataset", "bad"), "voxel size"),
+    "outside the roots": (
+        ("import", "/etc/hosts", "--dataset", "bad", *VOXEL_OPTION),
+        "/etc/hosts",
+    ),
+    "wrong shape of labels": (("import-labels", "small.tif", "--dataset", "em", *AGAIN), "32"),
+    "values not in the table": (("import-labels", "alien.tif", "--dataset", "em", *AGAIN), "77"),
+    "unknown model": (("segment", "nomodel/1", "em"), "nomodel"),
+    "a box outside the volume": (
+        ("predict", "unet/1", "em", "--out", "x.npy", "--box", "0:1,0:9999,0:32"),
+        "9999",
+    ),
+    "unknown job": (("job", "show", "nojob"), "nojob"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gives_one_sentence_and_leaves_nothing(world: World, case: str) -> None:
+    bad_files(world.folder)
+    before = (len(world.client.datasets()), len(world.client.jobs()))
+    arguments, named = BAD[case]
+    answer = cli(world, *arguments)
+    assert answer.returncode == 1, answer
+    said = answer.stderr.strip()
+    assert named in said
+    assert "Traceback" not in answer.stderr + answer.stdout
+    assert len(said.splitlines()) <= 4, said
+    assert (len(world.client.datasets()), len(world.client.jobs())) == before
+    with pytest.raises(DomainError):
+        world.client.dataset("bad")

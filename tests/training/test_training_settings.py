@@ -1,0 +1,47 @@
+import pytest
+
+from biosegment.client.errors import InvalidArgumentError
+from biosegment.nets import catalog
+from biosegment.training import plan
+from biosegment.training.child.run import settings_of
+from biosegment.v1 import jobs_pb2, types_pb2
+
+PARAMETERS = catalog.resolve("unet2d-quarter", {})
+
+
+def filled(*, fresh=True, **values):
+    return plan.settings(jobs_pb2.TrainingSettings(**values), PARAMETERS, fresh=fresh, seed=5)
+
+
+def test_defaults():
+    made = settings_of(filled())
+    assert (made.steps, made.batch_size, made.patch) == (500, 8, (1, 128, 128))
+    assert (made.learning_rate, made.seed, made.dice_weight) == (1e-3, 5, 0.5)
+    assert filled(fresh=False).learning_rate == 5e-4
+    assert filled(dice_weight=0.0).dice_weight == 0.0
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"steps": -1}, "steps"),
+        ({"batch_size": 5000}, "batch_size"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"learning_rate": 2.0}, "learning_rate"),
+        ({"dice_weight": 1.5}, "dice_weight"),
+        ({"seed": 1 << 40}, "seed"),
+        ({"checkpoint_steps": -3}, "checkpoint_steps"),
+        ({"patch": types_pb2.Shape(z=4, y=64, x=64)}, "patch.z"),
+        ({"patch": types_pb2.Shape(z=1, y=65, x=64)}, "patch.y"),
+        ({"patch": types_pb2.Shape(z=1, y=64, x=1 << 20)}, "patch.x"),
+    ],
+)
+def test_what_is_out_of_range_is_named(values, field):
+    with pytest.raises(InvalidArgumentError, match=field) as caught:
+        filled(**values)
+    assert caught.value.metadata["field"] == f"spec.settings.{field}"
+
+
+def test_a_repeat_of_a_request_has_the_same_seed():
+    assert plan._seed_of("a") == plan._seed_of("a") != plan._seed_of("b")
+    assert all(1 <= plan._seed_of(text) < 2**31 for text in ("", "a", "b" * 36))
