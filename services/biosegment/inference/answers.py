@@ -49,7 +49,7 @@ async def predict(
     array = await calls.now(
         "region:predict_region",
         dataset=request.dataset,
-        version=request.version,
+        version=subject.version,
         box=box,
         output=output,
     )
@@ -97,7 +97,7 @@ async def score(
         scores = await calls.now(
             "region:score_patches",
             dataset=request.dataset,
-            version=request.version,
+            version=subject.version,
             boxes=boxes[start : start + at_once],
             with_embeddings=request.with_embeddings,
         )

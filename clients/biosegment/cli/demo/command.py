@@ -1,6 +1,7 @@
 """The command; only typer at module level, so that --help answers at once."""
 
 import importlib.util
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -41,8 +42,8 @@ def demo(
     batch: Annotated[int, typer.Option(min=1, help="Patches in every later round.")] = 8,
     pool: Annotated[int, typer.Option(min=1, help="Candidates scored in each round.")] = 200,
     patch: Annotated[int, typer.Option(min=16, help="Edge of the patches, times 16.")] = 128,
-    initial_steps: Annotated[int, typer.Option(min=1, help="Steps of the first training.")] = 250,
-    round_steps: Annotated[int, typer.Option(min=1, help="Steps of every later one.")] = 130,
+    initial_steps: Annotated[int, typer.Option(min=1, help="Steps of the first training.")] = 200,
+    round_steps: Annotated[int, typer.Option(min=1, help="Steps of every later one.")] = 100,
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of every random choice.")] = 0,
 ) -> None:
     """Go the whole way on a phantom or on your data, and write a report.
@@ -84,6 +85,12 @@ def demo(
         round_steps=round_steps,
         seed=seed,
     )
-    made = run(plan, Display())
+    # `kill` ends the platform as orderly as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        made = run(plan, Display())
+    except KeyboardInterrupt:
+        output.tell("\nStopped; nothing goes on running.")
+        raise typer.Exit(130) from None
     if session_of(ctx).as_json:
         output.write_json(made)

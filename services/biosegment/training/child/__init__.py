@@ -1,1 +1,7 @@
 """What runs in the child process of training. Imports torch; the service itself does not."""
+
+import os
+
+# OpenMP reads this once, when torch is loaded. Threads that spin while they wait make steps several
+# times slower as soon as other processes want the same cores, which is the rule on one machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
