@@ -14,6 +14,8 @@ import pytest
 
 # Libraries that run thread pools must leave the second core to the services under test.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# As the services' children have it: threads that spin slow everybody down on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def nats_binary() -> str:

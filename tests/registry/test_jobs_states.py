@@ -37,6 +37,7 @@ async def test_a_job_runs_from_queued_to_succeeded(kit: Kit) -> None:
     done = await kit.complete(claimed)
     assert done.state == pb.JOB_STATE_SUCCEEDED
     assert done.result.export_result.path == "/x"
+    assert (done.progress.done, done.progress.total) == (4, 4)
     assert not done.holder
     assert await kit.sent(ENDED) == 1
 

@@ -137,6 +137,15 @@ def note_progress(row: JobRow, progress: jobs_pb2.Progress) -> None:
     row.progress = kept.SerializeToString()
 
 
+def fill_progress(row: JobRow) -> None:
+    """Shows a job that is done as done: its last heartbeat may be a little older."""
+    if row.progress is not None:
+        last = jobs_pb2.Progress.FromString(row.progress)
+        last.done = last.total
+        last.ClearField("eta")
+        row.progress = last.SerializeToString()
+
+
 def wake(session: AsyncSession, row: JobRow) -> None:
     """Puts a wake-up for the job on the bus, when the transaction commits."""
     row.publish_time = now()

@@ -115,6 +115,7 @@ async def complete(
     applied = await apply_result(session, job, result, complete=whole)
     row.result = applied.SerializeToString()
     row.error = None
+    rows.fill_progress(row)
     await rows.end(session, row, states.SUCCEEDED if whole else states.PARTIALLY_SUCCEEDED)
     return row
 
