@@ -115,7 +115,7 @@ def test_given_labels_are_reduced_to_the_class(tmp_path, form):
     tifffile.imwrite(
         tmp_path / "labels.tif", labels, imagej=form == "imagej", photometric="minisblack"
     )
-    tifffile.imwrite(tmp_path / "image.tif", labels)
+    tifffile.imwrite(tmp_path / "image.tif", labels, photometric="minisblack")
     given = {"image": tmp_path / "image.tif", "labels": tmp_path / "labels.tif"}
     made = files.prepare(make_plan(tmp_path / "demo", class_value=2, **given))
     assert made.image == tmp_path / "image.tif"
