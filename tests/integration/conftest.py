@@ -16,7 +16,7 @@ from biosegment.client.geometry import Box
 from biosegment.phantom import generate
 from biosegment.v1 import jobs_pb2
 
-SHAPE = (32, 160, 176)
+SHAPE = (6, 160, 176)
 VOXEL = (45.0, 9.2, 9.2)
 
 

@@ -106,6 +106,14 @@ def test_a_segmentation_equals_the_direct_prediction_and_is_exported(world: Worl
     assert attributes["ome"]["multiscales"]
 
 
+def test_a_volume_that_is_needed_is_not_deleted(world: World) -> None:
+    answer = cli(world, "volume", "delete", "em-raw")
+    assert answer.returncode == 1
+    assert "datasets/em" in answer.stderr
+    names = [volume.name for volume in world.client.volumes()]
+    assert "projects/default/volumes/em-raw" in names
+
+
 def cli(world: World, *arguments: str) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"BIOSEGMENT_CONNECTION": str(world.platform.connection_path)}
     return subprocess.run(

@@ -80,6 +80,8 @@ class Client:
     import_labels = _blocking(AsyncClient.import_labels)
     export = _blocking(AsyncClient.export)
     volume = _blocking(AsyncClient.volume)
+    volumes = _blocking(AsyncClient.volumes)
+    delete_volume = _blocking(AsyncClient.delete_volume)
     read = _blocking(AsyncClient.read)
 
     commit = _blocking(AsyncClient.commit)

@@ -1,4 +1,4 @@
-"""project, import, import-labels, dataset, class, export."""
+"""project, import, import-labels, dataset, volume, class, export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,13 +7,14 @@ import typer
 
 from biosegment.cli import parse
 from biosegment.cli.follow import finish
-from biosegment.cli.output import show, show_all
+from biosegment.cli.output import show, show_all, tell
 from biosegment.cli.session import session_of
 
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job, or only start it.")]
 
 project_app = typer.Typer(no_args_is_help=True, help="Projects: people and their data sets.")
 dataset_app = typer.Typer(no_args_is_help=True, help="Data sets: raw volumes with metadata.")
+volume_app = typer.Typer(no_args_is_help=True, help="Volumes: the arrays in the store.")
 class_app = typer.Typer(no_args_is_help=True, help="Label classes of the project.")
 
 
@@ -105,6 +106,23 @@ def dataset_show(ctx: typer.Context, dataset: str) -> None:
         show(session, client.dataset(dataset))
 
 
+@volume_app.command("list")
+def volume_list(ctx: typer.Context) -> None:
+    """List the volumes of the project; one that is WRITING is not complete."""
+    session = session_of(ctx)
+    with session.client() as client:
+        show_all(session, client.volumes(), ["name", "kind", "state", "data_type", "voxel_size"])
+
+
+@volume_app.command("delete")
+def volume_delete(ctx: typer.Context, volume: str) -> None:
+    """Remove a volume that no data set and no segmentation needs."""
+    session = session_of(ctx)
+    with session.client() as client:
+        client.delete_volume(volume)
+    tell(f"Deleted {volume}.")
+
+
 @class_app.command("set")
 def class_set(
     ctx: typer.Context,
@@ -134,5 +152,6 @@ def register(app: typer.Typer) -> None:
     app.command("import")(import_images)
     app.command("import-labels")(import_labels)
     app.add_typer(dataset_app, name="dataset")
+    app.add_typer(volume_app, name="volume")
     app.add_typer(class_app, name="class")
     app.command("export")(export)

@@ -1,24 +1,26 @@
 """Files into volumes and back, and reading voxels."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from biosegment.client import arrays, names
-from biosegment.client.errors import OutsideVolumeError
+from biosegment.client.errors import FailedPreconditionError, OutsideVolumeError
 from biosegment.client.geometry import Box, shape_of
 from biosegment.client.verbs.base import (
     ARRAY_SECONDS,
     QUICK_SECONDS,
     START_SECONDS,
     Verbs,
+    collect,
     request_id,
 )
 from biosegment.v1 import ingest_pb2, jobs_pb2, registry_pb2, storage_pb2
 from biosegment.v1 import types_pb2 as pb
 
+_ALL = 1_000_000
 MAX_READ_BYTES = 1 << 30
 """What ``read`` fetches at most, unless told otherwise."""
 
@@ -134,6 +136,53 @@ class VolumeVerbs(Verbs):
         """
         request = storage_pb2.GetVolumeRequest(name=self.name(names.VOLUME, volume))
         return (await self.stubs.storage.GetVolume(request, timeout=QUICK_SECONDS)).volume
+
+    async def volumes(self, *, limit: int = 1000) -> list[storage_pb2.Volume]:
+        """The volumes of the project, by name."""
+        return await collect(
+            self.stubs.storage.ListVolumes,
+            storage_pb2.ListVolumesRequest(parent=names.PROJECT.format(self.project)),
+            lambda response: response.volumes,
+            limit,
+        )
+
+    async def delete_volume(self, volume: str) -> None:
+        """Removes a volume that nothing refers to, such as one that a cancelled job left behind.
+
+        Raises:
+            FailedPreconditionError: A data set or a segmentation needs it.
+            NotFoundError: There is none of that name.
+        """
+        name = (await self.volume(volume)).name
+        project = names.project_of(name)
+        async for owner, used in self._references(project):
+            if name in used:
+                raise FailedPreconditionError(
+                    f"{name} cannot be deleted: {owner} needs it.", name=name, owner=owner
+                )
+        request = storage_pb2.DeleteVolumeRequest(name=name)
+        await self.stubs.storage.DeleteVolume(request, timeout=ARRAY_SECONDS)
+
+    async def _references(self, project: str) -> AsyncIterator[tuple[str, set[str]]]:
+        datasets = await collect(
+            self.stubs.registry.ListDatasets,
+            registry_pb2.ListDatasetsRequest(parent=project),
+            lambda response: response.datasets,
+            _ALL,
+        )
+        for dataset in datasets:
+            yield (
+                dataset.name,
+                {dataset.raw_volume, dataset.label_volume} | set(dataset.reference_volumes),
+            )
+            segmentations = await collect(
+                self.stubs.registry.ListSegmentations,
+                registry_pb2.ListSegmentationsRequest(parent=dataset.name),
+                lambda response: response.segmentations,
+                _ALL,
+            )
+            for segmentation in segmentations:
+                yield segmentation.name, {segmentation.volume}
 
     async def read(
         self,
