@@ -13,7 +13,7 @@ from biosegment.acquisition.strategies.base import Candidates, Strategy
 from biosegment.client.geometry import Box
 from biosegment.inference.child.evaluate import measure
 from biosegment.inference.child.predict import Predictor
-from biosegment.inference.child.score import score
+from biosegment.inference.child.score import NO_COMPARISON, Comparison, score
 from biosegment.nets import catalog
 from biosegment.nets.architectures import build
 from biosegment.nets.weights import Weights
@@ -94,15 +94,43 @@ class Learner:
         return counts.figures().get("iou", 0.0)
 
     def candidates(
-        self, weights: Weights, strategy: Strategy, pool: Sequence[Box], labelled: Sequence[Box]
+        self,
+        weights: Weights,
+        strategy: Strategy,
+        bare: Candidates,
+        *,
+        earlier: Sequence[Weights] = (),
+        seed: int = 0,
     ) -> Candidates:
-        """A pool with what a strategy needs to know of it."""
-        bare = Candidates(boxes=pool, labelled=labelled)
+        """A pool with what a strategy needs to know of it.
+
+        Args:
+            weights: The network that ranks.
+            strategy: What will read the answer.
+            bare: The pool, and what is labelled.
+            earlier: Networks of earlier rounds, for strategies that compare some.
+            seed: Of passes with dropout.
+        """
         if not strategy.needs_model():
             return bare
-        patches = np.stack([self._data.train.read_raw(box) for box in pool])
-        found = score(self._predictor(weights), patches, with_embeddings=strategy.embeddings)
-        scores = [
+        others = tuple(self._predictor(other) for other in earlier)
+        comparison = Comparison(others, strategy.dropout_passes, seed)
+        scores = self._scores(weights, strategy.embeddings, bare.boxes, comparison)
+        labelled: Sequence[inference_pb2.PatchScore] = ()
+        if strategy.embeddings and bare.labelled:
+            labelled = self._scores(weights, True, bare.labelled, NO_COMPARISON)
+        return with_scores(bare, strategy, scores, labelled)
+
+    def _scores(
+        self, weights: Weights, embeddings: bool, boxes: Sequence[Box], comparison: Comparison
+    ) -> list[inference_pb2.PatchScore]:
+        found = score(
+            self._predictor(weights),
+            np.stack([self._data.train.read_raw(box) for box in boxes]),
+            with_embeddings=embeddings,
+            comparison=comparison,
+        )
+        return [
             inference_pb2.PatchScore(
                 index=index,
                 statistics=dict(zip(found.names, values.tolist(), strict=True)),
@@ -110,7 +138,6 @@ class Learner:
             )
             for index, values in enumerate(found.statistics)
         ]
-        return with_scores(bare, strategy, scores)
 
     def _predictor(self, weights: Weights) -> Predictor:
         return Predictor(weights.module, weights.classes, _FORWARD_PIXELS)

@@ -10,12 +10,13 @@ from benchmarks.label_efficiency.plan import ALL, Plan
 from benchmarks.label_efficiency.protocol import Protocol
 from benchmarks.label_efficiency.store import Curve, Round, Store, rounds_of
 from biosegment.acquisition.candidates import draw_pool, generator
-from biosegment.acquisition.strategies.base import Strategy
+from biosegment.acquisition.strategies.base import Candidates, Parameters, Strategy
+from biosegment.acquisition.strategies.random import Random
 from biosegment.client.errors import FailedPreconditionError
 from biosegment.client.geometry import Box
 from biosegment.nets.weights import Weights
 
-_POOL, _SELECT = 1, 2
+_POOL, _SELECT, _DROPOUT = 1, 2, 3
 _ROUNDS = "rounds"
 
 
@@ -58,12 +59,15 @@ class Trial:
         while len(rounds) < self._rounds:
             weights, newest = self._round(weights, rounds)
             rounds = (*rounds, newest)
+            self._keep(weights, len(rounds) - 1)
             notes = [asdict(done) for done in rounds]
             self._store.write_weights(self._key, with_notes(weights, **{_ROUNDS: notes}))
             curve = Curve(self._plan.text, self._seed, rounds)
             self._store.write_curve(curve)
             told(curve)
         self._store.drop_weights(self._key)
+        for number in range(self._rounds):
+            self._store.drop_weights(f"{self._key}-round{number}")
         return Curve(self._plan.text, self._seed, rounds)
 
     @property
@@ -138,13 +142,18 @@ class Trial:
 
     def _choose(self, weights: Weights, known: list[int], number: int) -> list[int]:
         strategy = self._strategy(number)
+        earlier = self._earlier(strategy, number)
+        if strategy.ensemble_versions > 1 and not earlier:
+            # As on the platform: one version cannot disagree with itself.
+            strategy = Random(Parameters(max_overlap=strategy.parameters.max_overlap))
         free = sorted(set(range(len(self._pool))) - set(known))
-        candidates = self._learner.candidates(
-            weights,
-            strategy,
-            [self._pool[index] for index in free],
-            [self._pool[index] for index in known],
+        bare = Candidates(
+            boxes=[self._pool[index] for index in free],
+            labelled=[self._pool[index] for index in known],
+            progress=max(0, number - 1) / max(1, self._protocol.rounds - 2),
         )
+        seed = int(generator(self._seed, number, _DROPOUT).integers(1 << 62))
+        candidates = self._learner.candidates(weights, strategy, bare, earlier=earlier, seed=seed)
         wanted = self._protocol.labelled(number) - len(known)
         choices = strategy.select(candidates, wanted, generator(self._seed, number, _SELECT))
         if len(choices) < wanted:
@@ -155,10 +164,23 @@ class Trial:
             )
         return [free[choice.index] for choice in choices]
 
+    def _earlier(self, strategy: Strategy, number: int) -> list[Weights]:
+        """The networks before the newest that a strategy compares with it, newest first."""
+        rounds = range(number - 2, max(-1, number - 1 - strategy.ensemble_versions), -1)
+        found = [self._store.weights(f"{self._key}-round{index}") for index in rounds]
+        return [weights for weights in found if weights]
+
+    def _keep(self, weights: Weights, number: int) -> None:
+        """Keeps a round's network as long as the strategy compares with it."""
+        strategy = self._strategy(1) if self._plan.strategy != ALL else None
+        if strategy and strategy.ensemble_versions > 1:
+            self._store.write_weights(f"{self._key}-round{number}", weights)
+            self._store.drop_weights(f"{self._key}-round{number - strategy.ensemble_versions}")
+
     def _strategy(self, number: int) -> Strategy:
         overlap = self._protocol.max_overlap
         return self._plan.make(overlap) if number else self._plan.make_first(overlap)
 
     def _dropout_of(self, strategy: Strategy) -> float:
         # Strategies that compare forwards with dropout need a network that has some.
-        return self._protocol.dropout if getattr(strategy, "dropout_passes", 0) else 0.0
+        return self._protocol.dropout if strategy.dropout_passes else 0.0

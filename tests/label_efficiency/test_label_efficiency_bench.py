@@ -13,6 +13,7 @@ from benchmarks.label_efficiency.protocol import FULL, REDUCED, Effort
 from benchmarks.label_efficiency.report import write
 from benchmarks.label_efficiency.store import Store
 from benchmarks.label_efficiency.trial import Trial
+from biosegment.acquisition.strategies.table import strategies
 from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
 from biosegment.client.geometry import Box
 from biosegment.phantom import Generator
@@ -114,6 +115,19 @@ def test_everything_labelled_at_once_is_the_reference(data, tmp_path):
     (done,) = run(data, tmp_path, "all").rounds
     assert done.labelled == 40
     assert done.chosen == tuple(range(40))
+
+
+@pytest.mark.parametrize("name", sorted(set(strategies()) - {"random", "entropy"}))
+def test_every_strategy_of_the_table_runs(name, data, tmp_path):
+    chosen = [index for done in run(data, tmp_path, name).rounds for index in done.chosen]
+    assert len(set(chosen)) == 7
+    assert list((tmp_path / "cache").glob("trial-*")) == []
+
+
+def test_the_first_batch_can_come_from_the_pretrained_embedding(data, tmp_path):
+    typical = run(data, tmp_path, "typicality>random+pretrain")
+    random = run(data, tmp_path, "random+pretrain")
+    assert typical.rounds[0].chosen != random.rounds[0].chosen
 
 
 def test_the_report_says_what_the_curves_say(data, tmp_path):
