@@ -6,8 +6,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo
+DATA ?= vnc
+STRATEGIES ?= random,entropy,entropy+pretrain
+SEEDS ?= 0-4
+PROTOCOL ?= reduced
 
-.PHONY: help setup demo test test-slow lint types proto proto-check check clean
+.PHONY: help setup demo test test-slow bench-labels lint types proto proto-check check clean
 
 help: ## List the targets
 	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +32,9 @@ test: setup ## Lint, types, contract and every test under a minute
 
 test-slow: setup ## The tests over a minute
 	$(BIN)/pytest -m slow --timeout 1200
+
+bench-labels: setup ## Learning curves: DATA=… STRATEGIES=a,b SEEDS=0-4 PROTOCOL=reduced|full [BENCH_ARGS=…]
+	$(BIN)/python -m benchmarks.label_efficiency --data '$(DATA)' --strategies '$(STRATEGIES)' --seeds '$(SEEDS)' --protocol $(PROTOCOL) $(BENCH_ARGS)
 
 check: lint types proto-check ## Every static check
 

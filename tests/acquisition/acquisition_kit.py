@@ -71,6 +71,9 @@ class _Inference(inference_pb2_grpc.InferenceServiceServicer):
     stubs: AsyncStubs
     scores_left_out = 0
 
+    def __init__(self) -> None:
+        self.asked: list[inference_pb2.ScorePatchesRequest] = []
+
     async def StartEvaluation(self, request: Any, context: Any) -> Any:
         answer = await self.stubs.jobs.CreateJob(
             jobs_pb2.CreateJobRequest(
@@ -82,11 +85,20 @@ class _Inference(inference_pb2_grpc.InferenceServiceServicer):
         return inference_pb2.StartEvaluationResponse(job=answer.job)
 
     async def ScorePatches(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
         for index, box in enumerate(request.boxes[: len(request.boxes) - self.scores_left_out]):
             # The more to the right, the less sure.
-            statistics = {"entropy": box.x_start / 1000, "least_confidence": 0.1}
+            unsure = box.x_start / 1000
+            statistics = {"entropy": unsure, "least_confidence": 0.1, "p_0": 0.9, "p_1": 0.1}
+            if request.dropout_passes or request.ensemble_versions:
+                statistics |= {"bald": unsure, "mutual_information": unsure / 2}
+            embedding = (box.x_start, box.y_start) if request.with_embeddings else ()
             yield inference_pb2.ScorePatchesResponse(
-                scores=[inference_pb2.PatchScore(index=index, statistics=statistics)]
+                scores=[
+                    inference_pb2.PatchScore(
+                        index=index, statistics=statistics, embedding=embedding
+                    )
+                ]
             )
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biosegment.acquisition.candidates import draw_pool, generator
-from biosegment.acquisition.overlap import choose_apart, corners, covered
+from biosegment.acquisition.overlap import Apart, corners, covered
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.client.geometry import Box
 
@@ -66,7 +66,7 @@ def test_a_region_smaller_than_the_patch_is_refused():
 def test_the_chosen_stay_apart(seed, max_overlap):
     rng = np.random.default_rng(seed)
     boxes = draw_pool(Box.of_shape((2, 40, 40)), (1, 16, 16), 30, rng)
-    chosen = choose_apart(range(len(boxes)), boxes, boxes[-2:], 8, max_overlap)
+    chosen = Apart(boxes, boxes[-2:], max_overlap).keep(range(len(boxes)), 8)
     kept = corners([boxes[n] for n in chosen])
     for n, box in enumerate(corners([*boxes[-2:], *(boxes[n] for n in chosen)])):
         others = np.delete(kept, n - 2, axis=0) if n >= 2 else kept

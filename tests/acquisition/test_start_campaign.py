@@ -68,7 +68,7 @@ async def test_a_repeat_gives_the_first_answer_and_another_is_refused(kit):
         ({"model": f"{PROJECT}/models/gone"}, NotFoundError, "gone"),
         ({"base_version": f"{MODEL}/versions/9"}, NotFoundError, "versions/9"),
         ({"base_version": f"{PROJECT}/models/n/versions/1"}, InvalidArgumentError, "not a version"),
-        ({"strategy": pb.Strategy(name="best")}, InvalidArgumentError, "there are entropy"),
+        ({"strategy": pb.Strategy(name="best")}, InvalidArgumentError, "there are bald"),
         ({"batch_patches": -1}, InvalidArgumentError, "must not be negative"),
         ({"pool_patches": 2}, InvalidArgumentError, "take 3 to 100000"),
         ({"pool_patches": 200_000}, InvalidArgumentError, "take 3 to 100000"),

@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 import torch
 
+from biosegment.client.errors import FailedPreconditionError
+from biosegment.client.geometry import Box
 from biosegment.inference.child.predict import Predictor
-from biosegment.inference.child.score import score, statistic_names, statistics_of
+from biosegment.inference.child.region import score_boxes
+from biosegment.inference.child.score import (
+    Comparison,
+    disagreement,
+    score,
+    statistic_names,
+    statistics_of,
+)
 from biosegment.inference.child.tiles import pad_far
 from biosegment.nets.architectures import build
+from biosegment.nets.dropout import one_draw
 from biosegment.nets.intensity import unit_scale
 
 
@@ -54,3 +64,99 @@ def test_scores_of_patches_do_not_depend_on_the_batch():
     without = score(Predictor(module, (0, 1), 1 << 20), patches)
     assert without.embeddings is None
     np.testing.assert_allclose(without.statistics, many.statistics, atol=1e-6)
+
+
+def test_disagreement_by_hand():
+    # One pixel, three classes, two forwards: mean (0.5, 0.3, 0.2).
+    first, second = (0.8, 0.1, 0.1), (0.2, 0.5, 0.3)
+
+    def shannon(p):
+        return -sum(q * math.log(q) for q in p)
+
+    logits = [
+        torch.tensor(p, dtype=torch.float64).log().reshape(1, 3, 1, 1) for p in (first, second)
+    ]
+    bald, information = disagreement(iter(logits))[0].tolist()
+    assert bald == pytest.approx(shannon((0.5, 0.3, 0.2)))
+    assert information == pytest.approx(bald - (shannon(first) + shannon(second)) / 2)
+    assert disagreement([logits[0]] * 3)[0, 1].item() == pytest.approx(0, abs=1e-12)
+
+
+def test_disagreement_of_sure_networks_is_finite():
+    sure = torch.tensor([[[[1e4]], [[-1e4]]]])
+    bald, information = disagreement([sure, sure.flip(1)])[0].tolist()
+    assert bald == information == pytest.approx(math.log(2))
+
+
+@pytest.fixture
+def patches():
+    return np.random.default_rng(1).integers(0, 255, (5, 1, 16, 24)).astype(np.uint8)
+
+
+def predictor(forward_pixels=1 << 20, dropout=0.5, seed=0):
+    torch.manual_seed(seed)
+    parameters = {"feature_maps": 4, "levels": 2, "dropout": dropout}
+    return Predictor(build("unet2d", parameters, 3), (0, 2, 7), forward_pixels)
+
+
+def test_passes_with_dropout_are_repeatable_and_do_not_depend_on_the_batch(patches):
+    network = predictor()
+    plain = score(network, patches)
+    compared = Comparison(passes=4, seed=7)
+    found = score(network, patches, comparison=compared)
+    assert found.names == (*plain.names, "bald", "mutual_information")
+    np.testing.assert_allclose(found.statistics[:, :-2], plain.statistics, atol=1e-6)
+    assert (found.statistics[:, -1] > 1e-4).all()
+    assert (found.statistics[:, -2] >= found.statistics[:, -1]).all()
+    single = score(predictor(1), patches, comparison=compared)
+    np.testing.assert_allclose(single.statistics, found.statistics, atol=1e-5)
+    other = score(network, patches, comparison=Comparison(passes=4, seed=8))
+    assert np.abs(other.statistics[:, -1] - found.statistics[:, -1]).max() > 1e-5
+    # The network is as it was.
+    np.testing.assert_array_equal(score(network, patches).statistics, plain.statistics)
+
+
+def test_the_mean_over_passes_is_what_the_paper_says(patches):
+    network = predictor()
+    x = network.tensor(patches[:, 0])
+    forwards = []
+    for number in range(3):
+        with torch.inference_mode(), one_draw(network.module, 5, number):
+            forwards.append(network.module(x).softmax(1).double().numpy())
+    mean = np.mean(forwards, axis=0)
+    expected = -(mean * np.log(mean)).sum(1).mean((1, 2))
+    found = score(network, patches, comparison=Comparison(passes=3, seed=5))
+    np.testing.assert_allclose(found.statistics[:, -2], expected, atol=1e-5)
+
+
+def test_a_network_without_dropout_says_so(patches):
+    with pytest.raises(FailedPreconditionError, match="has no dropout"):
+        score(predictor(dropout=0.0), patches, comparison=Comparison(passes=2))
+
+
+def test_versions_are_compared_with_and_without_dropout(patches):
+    network, other = predictor(), predictor(seed=1)
+    found = score(network, patches, comparison=Comparison((other,)))
+    assert (found.statistics[:, -1] > 0).all()
+    same = score(network, patches, comparison=Comparison((network, network)))
+    np.testing.assert_allclose(same.statistics[:, -1], 0, atol=1e-5)
+    both = score(network, patches, comparison=Comparison((other,), 2))
+    assert np.isfinite(both.statistics).all()
+
+
+def test_boxes_are_read_ahead_and_come_back_in_order(patches):
+    boxes = [Box.at((n, 0, 0), (1, 16, 24)) for n in range(5)]
+    for pixels in (1, 16 * 24 * 2, 1 << 20):
+        network = predictor(pixels)
+        found = score_boxes(network, lambda box: patches[box.start[0]], boxes, with_embeddings=True)
+        direct = score(network, patches, with_embeddings=True)
+        np.testing.assert_allclose(found.statistics, direct.statistics, atol=1e-6)
+        np.testing.assert_allclose(found.embeddings, direct.embeddings, atol=1e-5)
+
+
+def test_a_patch_that_cannot_be_read_ends_the_call():
+    def read(box):
+        raise OSError("disk gone")
+
+    with pytest.raises(OSError, match="disk gone"):
+        score_boxes(predictor(), read, [Box.at((n, 0, 0), (1, 16, 16)) for n in range(50)])

@@ -84,6 +84,9 @@ class PatchScore(_message.Message):
     def statistics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Means over the patch's voxels, by name: entropy (nats), least_confidence
         (1 - max p), margin (1 - (p1 - p2)), p_<class value> (mean probability).
+        With dropout_passes or ensemble_versions also, over all forwards of these,
+        bald (entropy of the mean probabilities, nats) and mutual_information
+        (that less the mean of the entropies, nats).
         """
 
     @_builtins.property
@@ -175,15 +178,30 @@ class ScorePatchesRequest(_message.Message):
     DATASET_FIELD_NUMBER: _builtins.int
     BOXES_FIELD_NUMBER: _builtins.int
     WITH_EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    DROPOUT_PASSES_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    ENSEMBLE_VERSIONS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """The model version."""
     dataset: _builtins.str
     """The data set."""
     with_embeddings: _builtins.bool
     """Send the embeddings too."""
+    dropout_passes: _builtins.int
+    """Forwards with dropout on for bald and mutual_information, at most 64;
+    FAILED_PRECONDITION when the network has no dropout.
+    """
+    seed: _builtins.int
+    """What decides which units a pass leaves out: the same ones in every patch."""
     @_builtins.property
     def boxes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Box]:
         """The patches, all of one extent; at most 100 000."""
+
+    @_builtins.property
+    def ensemble_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other versions of the same model, at most 3, to compare with for bald and
+        mutual_information. Each makes dropout_passes forwards, or one without.
+        """
 
     def __init__(
         self,
@@ -192,10 +210,13 @@ class ScorePatchesRequest(_message.Message):
         dataset: _builtins.str = ...,
         boxes: _abc.Iterable[_types_pb2.Box] | None = ...,
         with_embeddings: _builtins.bool = ...,
+        dropout_passes: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        ensemble_versions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boxes", b"boxes", "dataset", b"dataset", "version", b"version", "with_embeddings", b"with_embeddings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boxes", b"boxes", "dataset", b"dataset", "dropout_passes", b"dropout_passes", "ensemble_versions", b"ensemble_versions", "seed", b"seed", "version", b"version", "with_embeddings", b"with_embeddings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -37,29 +37,37 @@ def free_of(patches: Corners, taken: Corners, max_overlap: float) -> NDArray[np.
     return free
 
 
-def choose_apart(
-    order: Iterable[int],
-    boxes: Sequence[Box],
-    taken: Sequence[Box],
-    k: int,
-    max_overlap: float,
-) -> list[int]:
-    """Goes through candidates in order and keeps those that stay apart from all kept before.
+class Apart:
+    """Keeps candidates that stay apart from what is taken and from each other.
 
-    Args:
-        order: Indices of the candidates, best first.
-        boxes: The candidates.
-        taken: Boxes to stay apart from as well.
-        k: How many are wanted; there may be fewer.
-        max_overlap: Fraction of a candidate that may lie in any one other box.
+    Attributes:
+        free: Which candidates may still be kept, shape (n,).
     """
-    patches = corners(boxes)
-    free = free_of(patches, corners(taken), max_overlap)
-    chosen: list[int] = []
-    for index in order:
-        if len(chosen) >= k:
-            break
-        if free[index]:
-            chosen.append(int(index))
-            free &= covered(patches, patches[index]) <= max_overlap
-    return chosen
+
+    def __init__(self, boxes: Sequence[Box], taken: Sequence[Box], max_overlap: float) -> None:
+        """Begins with nothing kept.
+
+        Args:
+            boxes: The candidates.
+            taken: Boxes to stay apart from as well.
+            max_overlap: Fraction of a candidate that may lie in any one other box.
+        """
+        self._patches = corners(boxes)
+        self._max_overlap = max_overlap
+        self.free = free_of(self._patches, corners(taken), max_overlap)
+
+    def keep(self, order: Iterable[int], k: int) -> list[int]:
+        """Goes through candidates in order and keeps those that stay apart from all kept before.
+
+        Args:
+            order: Indices of the candidates, best first.
+            k: How many are wanted; there may be fewer.
+        """
+        kept: list[int] = []
+        for index in order:
+            if len(kept) >= k:
+                break
+            if self.free[index]:
+                kept.append(int(index))
+                self.free &= covered(self._patches, self._patches[index]) <= self._max_overlap
+        return kept

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite
 
 import numpy as np
@@ -13,6 +14,7 @@ from biosegment.acquisition.driver import EXHAUSTED
 from biosegment.acquisition.strategies.base import (
     Candidates,
     Choice,
+    Parameters,
     Strategy,
     read_parameters,
 )
@@ -29,7 +31,7 @@ from biosegment.runtime.worker import JobContext
 from biosegment.v1 import campaigns_pb2 as pb
 from biosegment.v1 import inference_pb2, jobs_pb2, registry_pb2
 
-_POOL, _SELECT = 1, 2
+_POOL, _SELECT, _DROPOUT = 1, 2, 3
 
 
 async def rank(context: JobContext) -> jobs_pb2.JobResult:
@@ -62,9 +64,21 @@ async def rank(context: JobContext) -> jobs_pb2.JobResult:
             "is labelled.",
             **{EXHAUSTED: "true"},
         )
-    candidates = Candidates(boxes=pool, labelled=taken)
+    candidates = Candidates(boxes=pool, labelled=taken, progress=record.progress(campaign, index))
+    others = await _ensemble(context.stubs, strategy, current.base_version)
+    if strategy.ensemble_versions > 1 and not others:
+        # One version cannot disagree with itself.
+        strategy = _random(strategy.parameters)
     if strategy.needs_model():
-        candidates = await _scored(context, campaign, current.base_version, strategy, candidates)
+        request = inference_pb2.ScorePatchesRequest(
+            version=current.base_version,
+            dataset=campaign.dataset,
+            with_embeddings=strategy.embeddings,
+            dropout_passes=strategy.dropout_passes,
+            seed=int(generator(campaign.seed, index, _DROPOUT).integers(1 << 62)),
+            ensemble_versions=others,
+        )
+        candidates = await _scored(context, request, strategy, candidates)
     done = sum(proposal.state == pb.PROPOSAL_STATE_DONE for proposal in proposed)
     choices = await asyncio.to_thread(
         strategy.select,
@@ -85,8 +99,12 @@ def strategy_of(campaign: pb.Campaign, base_version: str) -> Strategy:
     wanted = find(campaign.strategy.name)
     parameters = read_parameters(wanted, dict(campaign.strategy.parameters))
     if wanted.needs_model() and not base_version:
-        return Random(Random.parameters_type(max_overlap=parameters.max_overlap))
+        return _random(parameters)
     return wanted(parameters)
+
+
+def _random(parameters: Parameters) -> Random:
+    return Random(Parameters(max_overlap=parameters.max_overlap))
 
 
 async def _region(stubs: AsyncStubs, campaign: pb.Campaign) -> Box:
@@ -96,21 +114,44 @@ async def _region(stubs: AsyncStubs, campaign: pb.Campaign) -> Box:
     return Box.of_shape(shape_of(answer.dataset.shape))
 
 
+async def _ensemble(stubs: AsyncStubs, strategy: Strategy, version: str) -> list[str]:
+    """The newest versions of a model that a strategy compares, without the one that ranks."""
+    others = strategy.ensemble_versions - 1
+    if others < 1 or not version:
+        return []
+    request = registry_pb2.ListModelVersionsRequest(
+        parent=version.rpartition("/versions/")[0], page_size=others + 1
+    )
+    found = (await stubs.registry.ListModelVersions(request)).versions
+    return [other.name for other in found if other.name != version][:others]
+
+
 async def _scored(
     context: JobContext,
-    campaign: pb.Campaign,
-    version: str,
+    request: inference_pb2.ScorePatchesRequest,
     strategy: Strategy,
     candidates: Candidates,
 ) -> Candidates:
-    boxes = candidates.boxes
+    scores = await _scores(context, request, candidates.boxes, "scoring")
+    labelled: Sequence[inference_pb2.PatchScore | None] = ()
+    if strategy.embeddings and candidates.labelled:
+        plain = inference_pb2.ScorePatchesRequest(
+            version=request.version, dataset=request.dataset, with_embeddings=True
+        )
+        labelled = await _scores(context, plain, candidates.labelled, "embedding what is labelled")
+    return with_scores(candidates, strategy, scores, labelled)
+
+
+async def _scores(
+    context: JobContext,
+    what: inference_pb2.ScorePatchesRequest,
+    boxes: Sequence[Box],
+    stage: str,
+) -> list[inference_pb2.PatchScore | None]:
+    """The scores of boxes, None for one that inference left out."""
+    request = inference_pb2.ScorePatchesRequest(boxes=[box.to_proto() for box in boxes])
+    request.MergeFrom(what)
     scores: list[inference_pb2.PatchScore | None] = [None] * len(boxes)
-    request = inference_pb2.ScorePatchesRequest(
-        version=version,
-        dataset=campaign.dataset,
-        boxes=[box.to_proto() for box in boxes],
-        with_embeddings=strategy.embeddings,
-    )
     done = 0
     async for answer in context.stubs.inference.ScorePatches(request):
         if context.cancelled.is_set():
@@ -119,39 +160,61 @@ async def _scored(
             if 0 <= score.index < len(scores):
                 done += scores[score.index] is None
                 scores[score.index] = score
-        context.progress(done, len(boxes), "scoring")
-    return with_scores(candidates, strategy, scores)
+        context.progress(done, len(boxes), stage)
+    return scores
 
 
 def with_scores(
     candidates: Candidates,
     strategy: Strategy,
     scores: Sequence[inference_pb2.PatchScore | None],
+    labelled: Sequence[inference_pb2.PatchScore | None] = (),
 ) -> Candidates:
     """The candidates with what inference said of them.
+
+    Args:
+        candidates: The patches.
+        strategy: What will read them.
+        scores: Of each candidate, None where one is missing.
+        labelled: Of each patch labelled, if the strategy reads embeddings.
 
     Raises:
         InternalError: A patch was left out, or a figure is missing or not finite.
     """
+    found = _complete(scores)
+    names = set(found[0].statistics) | strategy.statistics
+    statistics = {name: _figures(found, name) for name in sorted(names)}
+    embeddings = labelled_embeddings = None
+    if strategy.embeddings:
+        together = _embeddings([*found, *_complete(labelled)])
+        embeddings, labelled_embeddings = together[: len(found)], together[len(found) :]
+    return replace(
+        candidates,
+        statistics=statistics,
+        embeddings=embeddings,
+        labelled_embeddings=labelled_embeddings,
+    )
+
+
+def _complete(
+    scores: Sequence[inference_pb2.PatchScore | None],
+) -> list[inference_pb2.PatchScore]:
     found = [score for score in scores if score is not None]
     if len(found) < len(scores):
         raise InternalError(
             f"Inference scored {len(found)} of {len(scores)} patches; the ranking would be unfair."
         )
-    names = set(found[0].statistics) | strategy.statistics
-    statistics = {name: _figures(found, name) for name in sorted(names)}
-    embeddings: NDArray[np.float32] | None = None
-    if strategy.embeddings:
-        lengths = {len(score.embedding) for score in found}
-        if lengths == {0} or len(lengths) > 1:
-            raise InternalError("Inference sent embeddings of no or of different lengths.")
-        embeddings = np.array([score.embedding for score in found], np.float32)
-    return Candidates(
-        boxes=candidates.boxes,
-        statistics=statistics,
-        embeddings=embeddings,
-        labelled=candidates.labelled,
-    )
+    return found
+
+
+def _embeddings(scores: Sequence[inference_pb2.PatchScore]) -> NDArray[np.float32]:
+    lengths = {len(score.embedding) for score in scores}
+    if lengths == {0} or len(lengths) > 1:
+        raise InternalError("Inference sent embeddings of no or of different lengths.")
+    embeddings = np.array([score.embedding for score in scores], np.float32)
+    if not np.isfinite(embeddings).all():
+        raise InternalError("Inference sent embeddings that are not finite.")
+    return embeddings
 
 
 def _figures(scores: Sequence[inference_pb2.PatchScore], name: str) -> NDArray[np.float64]:

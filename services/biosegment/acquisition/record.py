@@ -95,3 +95,19 @@ def batch_size(campaign: pb.Campaign, labelled: int, round_index: int) -> int:
     """
     wanted = campaign.initial_patches if round_index == 1 else campaign.batch_patches
     return max(0, min(wanted, campaign.budget_patches - labelled))
+
+
+def progress(campaign: pb.Campaign, round_index: int) -> float:
+    """How far a campaign is: 0 in the first round that a model ranks, 1 in the last.
+
+    The last is the one in which the budget is spent if every patch is answered; later ones, where
+    some were passed over, stay at 1.
+
+    Args:
+        campaign: The campaign.
+        round_index: From 1.
+    """
+    batches = -(-(campaign.budget_patches - campaign.initial_patches) // campaign.batch_patches)
+    first = 1 if campaign.base_version else 2
+    last = 1 + batches
+    return min(1.0, max(0.0, (round_index - first) / max(1, last - first)))

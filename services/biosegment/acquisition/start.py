@@ -2,6 +2,8 @@
 
 from biosegment.acquisition import defaults
 from biosegment.acquisition.candidates import check_fits
+from biosegment.acquisition.strategies.base import read_parameters
+from biosegment.acquisition.strategies.table import find
 from biosegment.client.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -24,7 +26,8 @@ async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
         InvalidArgumentError: A part is wrong or does not fit the others.
         NotFoundError: Data set, model, version or reference volume does not exist.
         OutsideVolumeError: A box leaves the data set.
-        FailedPreconditionError: The reference volume is not complete.
+        FailedPreconditionError: The reference volume is not complete, or the strategy needs a
+            model with dropout.
     """
     project, _ = parse(CAMPAIGN, wanted.name)
     for name, pattern in ((wanted.dataset, DATASET), (wanted.model, MODEL)):
@@ -49,6 +52,7 @@ async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
             field="region",
         )
     _check_patch(shape_of(campaign.patch), region, model)
+    _check_dropout(campaign, model)
     if campaign.base_version:
         campaign.base_version = await _base_version(stubs, campaign)
     if campaign.HasField("evaluation"):
@@ -83,6 +87,17 @@ def _check_patch(patch: ZYX, region: Box, model: registry_pb2.Model) -> None:
             f"of {patch[0]} × {patch[1]} × {patch[2]} voxels (z, y, x) must have z = 1, and y and "
             f"x that {stride} divides.",
             field="patch",
+        )
+
+
+def _check_dropout(campaign: pb.Campaign, model: registry_pb2.Model) -> None:
+    wanted = find(campaign.strategy.name)
+    strategy = wanted(read_parameters(wanted, dict(campaign.strategy.parameters)))
+    if strategy.dropout_passes and dict(model.parameters).get("dropout") == 0:
+        raise FailedPreconditionError(
+            f'The strategy "{strategy.name}" compares passes with dropout, and {model.name} has '
+            "none; create a model with dropout=0.1, or take another strategy.",
+            name=model.name,
         )
 
 

@@ -5,12 +5,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from biosegment.client import names
 from biosegment.client.errors import InvalidArgumentError, ResourceExhaustedError
 from biosegment.client.geometry import Box
 from biosegment.client.stubs import AsyncStubs
 from biosegment.inference.calls import Calls
 from biosegment.inference.subjects import Subject, look_up
 from biosegment.v1 import inference_pb2 as pb
+from biosegment.v1 import registry_pb2
 
 # Names of biosegment.inference.child.predict, with bytes per voxel and class of what is sent.
 _OUTPUTS = {
@@ -21,6 +23,8 @@ _OUTPUTS = {
 }
 _MAX_PATCHES = 100_000
 _MAX_PATCH_VOXELS = 1 << 24
+_MAX_PASSES = 64
+_MAX_OTHERS = 3
 # A call is short, so that other people's calls come in between.
 _CALL_PATCHES = 256
 _CALL_VOXELS = 1 << 24
@@ -72,7 +76,9 @@ async def score(
     """Yields the scores of patches in the order asked, some hundred at a time.
 
     Raises:
-        InvalidArgumentError: There are none or too many, or their extents differ.
+        InvalidArgumentError: There are none or too many, their extents differ, or the versions to
+            compare are not of the same model.
+        FailedPreconditionError: Passes with dropout are asked of a network without.
         OutsideVolumeError: One leaves the data set.
         ResourceExhaustedError: They are too large.
     """
@@ -92,6 +98,7 @@ async def score(
             f"A patch of {boxes[0].voxels} voxels is more than the {_MAX_PATCH_VOXELS} that can be "
             "scored at a time; ask for smaller ones."
         )
+    others = await _others(stubs, subject, request)
     at_once = max(1, min(_CALL_PATCHES, _CALL_VOXELS // boxes[0].voxels))
     for start in range(0, len(boxes), at_once):
         scores = await calls.now(
@@ -100,6 +107,9 @@ async def score(
             version=subject.version,
             boxes=boxes[start : start + at_once],
             with_embeddings=request.with_embeddings,
+            passes=request.dropout_passes,
+            seed=request.seed,
+            others=others,
         )
         yield [
             pb.PatchScore(
@@ -109,3 +119,28 @@ async def score(
             )
             for n, values in enumerate(scores.statistics)
         ]
+
+
+async def _others(
+    stubs: AsyncStubs, subject: Subject, request: pb.ScorePatchesRequest
+) -> list[str]:
+    """The versions to compare with, checked."""
+    if not 0 <= request.dropout_passes <= _MAX_PASSES:
+        raise InvalidArgumentError(
+            f"dropout_passes is {request.dropout_passes}; it must be 0 to {_MAX_PASSES}.",
+            field="dropout_passes",
+        )
+    others = request.ensemble_versions
+    if len(others) > _MAX_OTHERS:
+        raise InvalidArgumentError(
+            f"{len(others)} versions to compare with are too many; give at most {_MAX_OTHERS}.",
+            field="ensemble_versions",
+        )
+    for name in others:
+        names.parse(names.VERSION, name)
+        if name.rpartition("/versions/")[0] != subject.model.name:
+            raise InvalidArgumentError(
+                f"{name} is not a version of {subject.model.name}.", field="ensemble_versions"
+            )
+        await stubs.registry.GetModelVersion(registry_pb2.GetModelVersionRequest(name=name))
+    return list(others)

@@ -77,7 +77,8 @@ def _unet2d(name: str, description: str, feature_maps: int) -> Architecture:
             "feature_maps": Parameter(feature_maps, 1, 256),
             "levels": Parameter(4, 1, 6),
             "in_channels": Parameter(1, 1, 1),
-            "dropout": Parameter(0.0, 0.0, 0.9),
+            # On by default, or strategies that need it could not be chosen later on.
+            "dropout": Parameter(0.1, 0.0, 0.9),
         },
     )
 

@@ -36,6 +36,10 @@ class UNet2D(nn.Module):
         halo: Pixels beyond a tile's core that can change the core's output, a multiple of stride.
         classes: Channels of the output.
         embedding_size: Length of the bottleneck embedding.
+
+    Dropout follows the bottleneck and the blocks next to it, where leaving maps out makes passes
+    differ most and costs least, as in Kendall, Badrinarayanan and Cipolla, "Bayesian SegNet"
+    (2017); fine detail is left alone.
     """
 
     ndim = 2
@@ -60,15 +64,22 @@ class UNet2D(nn.Module):
         # Constants of the training data; they travel with the weights.
         self.register_buffer("input_mean", torch.zeros(()))
         self.register_buffer("input_std", torch.ones(()))
+        # Of each path from the fine end to the deep one.
+        rates = [0.0] * (levels - 1) + [dropout]
         self.encoder = nn.ModuleList(
-            DoubleConv(inputs, outputs, dropout)
-            for inputs, outputs in zip([in_channels, *widths], widths[:-1], strict=False)
+            DoubleConv(inputs, outputs, rate)
+            for inputs, outputs, rate in zip(
+                [in_channels, *widths[:-2]], widths[:-1], rates, strict=True
+            )
         )
         self.pool = nn.MaxPool2d(2)
         self.bottleneck = DoubleConv(widths[-2], widths[-1], dropout)
         pairs = list(zip(reversed(widths[:-1]), reversed(widths[1:]), strict=True))
         self.up = nn.ModuleList(nn.ConvTranspose2d(deep, width, 2, 2) for width, deep in pairs)
-        self.decoder = nn.ModuleList(DoubleConv(2 * width, width, dropout) for width, _ in pairs)
+        self.decoder = nn.ModuleList(
+            DoubleConv(2 * width, width, rate)
+            for (width, _), rate in zip(pairs, reversed(rates), strict=True)
+        )
         self.head = nn.Conv2d(feature_maps, classes, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

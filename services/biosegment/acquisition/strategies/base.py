@@ -1,9 +1,8 @@
 """What an acquisition function is: a score per patch, and a choice among the scored.
 
-The two are kept apart: ``score`` is f(model, patch), from the statistics and
-embeddings that inference sends; ``select`` is g(scores, embeddings, labelled).
-A strategy that only ranks overrides the first, one that looks at the batch as
-a whole (core-set, k-means) the second.
+A strategy that looks at each patch by itself is a ``ScoreStrategy`` and says how
+much it wants one; one that looks at the batch as a whole (core-set, k-means) is a
+``Strategy`` and chooses.
 """
 
 import math
@@ -15,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from biosegment.acquisition.overlap import choose_apart
+from biosegment.acquisition.overlap import Apart
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.client.geometry import Box
 
@@ -25,8 +24,11 @@ class Parameters:
     """Parameters that every strategy has. Subclasses add theirs, each with a default.
 
     Attributes:
+        bounds: Smallest and largest value of the subclass's parameters, by name.
         max_overlap: Fraction of a patch that may lie in another patch of the campaign.
     """
+
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     max_overlap: float = 0.0
 
@@ -41,6 +43,13 @@ class Parameters:
                 f"max_overlap is {self.max_overlap}; it must be at least 0 and below 1.",
                 field="strategy.parameters",
             )
+        for name, (low, high) in self.bounds.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InvalidArgumentError(
+                    f"{name} is {value}; it must be {low:g} to {high:g}.",
+                    field="strategy.parameters",
+                )
 
     def values(self) -> dict[str, Any]:
         """Every parameter by its name."""
@@ -56,12 +65,26 @@ class Candidates:
         statistics: Means over each patch by name, each of shape (n,), float64.
         embeddings: Bottleneck features, shape (n, features), float32; None unless asked for.
         labelled: Patches of the campaign proposed so far.
+        labelled_embeddings: Their embeddings, shape (m, features), float32; None as above.
+        progress: How far the campaign is, from 0 in the first round that a model ranks to 1 in
+            the last that the budget pays for.
     """
 
     boxes: Sequence[Box]
     statistics: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     embeddings: NDArray[np.float32] | None = None
     labelled: Sequence[Box] = ()
+    labelled_embeddings: NDArray[np.float32] | None = None
+    progress: float = 0.0
+
+    def class_probabilities(self) -> dict[int, NDArray[np.float64]]:
+        """Mean probability of each class by its value, lowest (the background) first."""
+        found = {
+            int(name.removeprefix("p_")): values
+            for name, values in self.statistics.items()
+            if name.startswith("p_")
+        }
+        return dict(sorted(found.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +125,17 @@ class Strategy(ABC):
         """Whether the candidates must be scored by a model first."""
         return bool(cls.statistics) or cls.embeddings
 
-    @abstractmethod
-    def score(self, candidates: Candidates, rng: np.random.Generator) -> NDArray[np.float64]:
-        """How much each candidate is wanted, shape (n,); higher is more."""
+    @property
+    def dropout_passes(self) -> int:
+        """Forwards with dropout on that its statistics need; 0 means none."""
+        return 0
 
+    @property
+    def ensemble_versions(self) -> int:
+        """Versions of the model, the ranking one among them, that its statistics compare."""
+        return 1
+
+    @abstractmethod
     def select(self, candidates: Candidates, k: int, rng: np.random.Generator) -> list[Choice]:
         """Chooses at most k candidates that stay apart, best first.
 
@@ -114,13 +144,31 @@ class Strategy(ABC):
             k: How many are wanted.
             rng: Source of every random choice; it also breaks ties.
         """
+
+    def apart(self, candidates: Candidates) -> Apart:
+        """What keeps the choice from overlapping itself and the patches labelled."""
+        return Apart(candidates.boxes, candidates.labelled, self.parameters.max_overlap)
+
+
+class ScoreStrategy(Strategy):
+    """A strategy that wants the highest of one figure per patch."""
+
+    @abstractmethod
+    def score(self, candidates: Candidates, rng: np.random.Generator) -> NDArray[np.float64]:
+        """How much each candidate is wanted, shape (n,); higher is more."""
+
+    def select(self, candidates: Candidates, k: int, rng: np.random.Generator) -> list[Choice]:
+        """Takes the highest scores that stay apart; ties fall at random."""
         scores = self.score(candidates, rng)
-        shuffled = rng.permutation(len(scores))
-        order = shuffled[np.argsort(-scores[shuffled], kind="stable")]
-        chosen = choose_apart(
-            order, candidates.boxes, candidates.labelled, k, self.parameters.max_overlap
-        )
+        chosen = self.apart(candidates).keep(highest_first(scores, rng), k)
         return [Choice(index, float(scores[index])) for index in chosen]
+
+
+def highest_first(scores: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Indices by descending score; ties fall at random."""
+    shuffled = rng.permutation(len(scores))
+    order: NDArray[np.int64] = shuffled[np.argsort(-scores[shuffled], kind="stable")]
+    return order
 
 
 def read_parameters(strategy: type[Strategy], given: Mapping[str, Any]) -> Parameters:

@@ -5,10 +5,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from biosegment.acquisition.strategies.base import Candidates, Strategy
+from biosegment.acquisition.strategies.base import Candidates, ScoreStrategy
 
 
-class Entropy(Strategy):
+class Entropy(ScoreStrategy):
     """Patches whose voxels the model is least sure of.
 
     Equation 1 of Rombaut, Roels and Saeys, "BioSegment: Active Learning segmentation for 3D

@@ -5,10 +5,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from biosegment.acquisition.strategies.base import Candidates, Strategy
+from biosegment.acquisition.strategies.base import Candidates, ScoreStrategy
 
 
-class LeastConfidence(Strategy):
+class LeastConfidence(ScoreStrategy):
     """Patches where even the likeliest class is unlikely.
 
     Equation 2 of Rombaut, Roels and Saeys, "BioSegment: Active Learning segmentation for 3D

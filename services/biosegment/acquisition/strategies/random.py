@@ -5,10 +5,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from biosegment.acquisition.strategies.base import Candidates, Strategy
+from biosegment.acquisition.strategies.base import Candidates, ScoreStrategy
 
 
-class Random(Strategy):
+class Random(ScoreStrategy):
     """Any patch is as good as another."""
 
     name: ClassVar[str] = "random"

@@ -8,14 +8,39 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from biosegment.acquisition.strategies.base import Strategy
+from biosegment.acquisition.strategies.core_set import CoreSet
+from biosegment.acquisition.strategies.dropout import Bald, MutualInformation
+from biosegment.acquisition.strategies.ensemble import Ensemble
 from biosegment.acquisition.strategies.entropy import Entropy
+from biosegment.acquisition.strategies.foreground_random import ForegroundRandom
+from biosegment.acquisition.strategies.hybrid import Hybrid
+from biosegment.acquisition.strategies.k_means import KMeans
 from biosegment.acquisition.strategies.least_confidence import LeastConfidence
+from biosegment.acquisition.strategies.margin import Margin
+from biosegment.acquisition.strategies.power_entropy import PowerEntropy
 from biosegment.acquisition.strategies.random import Random
+from biosegment.acquisition.strategies.strided import Strided
+from biosegment.acquisition.strategies.typicality import Typicality
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.runtime import log
 
 GROUP = "biosegment.strategies"
-_BUILT_IN: tuple[type[Strategy], ...] = (Random, Entropy, LeastConfidence)
+_BUILT_IN: tuple[type[Strategy], ...] = (
+    Random,
+    ForegroundRandom,
+    Strided,
+    Entropy,
+    LeastConfidence,
+    Margin,
+    Bald,
+    MutualInformation,
+    Ensemble,
+    KMeans,
+    CoreSet,
+    Typicality,
+    PowerEntropy,
+    Hybrid,
+)
 _log = log.get(__name__)
 
 

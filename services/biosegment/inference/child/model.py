@@ -8,7 +8,8 @@ from biosegment.nets import weights
 from biosegment.runtime import objects
 from biosegment.v1 import registry_pb2
 
-_KEPT = 2
+# As many as one call compares.
+_KEPT = 4
 _loaded: OrderedDict[tuple[str, str], Predictor] = OrderedDict()
 
 

@@ -1,21 +1,28 @@
 """Tasks of the child that answer a person at once: predict a box, score patches."""
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biosegment.client.geometry import Box
-from biosegment.inference.child.predict import predict
-from biosegment.inference.child.score import Scores, score
+from biosegment.inference.child.model import predictor_of
+from biosegment.inference.child.predict import Predictor, predict
+from biosegment.inference.child.score import (
+    NO_COMPARISON,
+    Comparison,
+    Scores,
+    padded_pixels,
+    score,
+)
 from biosegment.inference.child.session import opened
 from biosegment.inference.child.tiles import input_box
 from biosegment.runtime.child import ChildContext
 
 _READERS = 4
-# Raw voxels read ahead at a time.
-_BATCH_VOXELS = 1 << 25
 
 
 def predict_region(
@@ -59,33 +66,85 @@ def score_patches(
     version: str,
     boxes: list[Box],
     with_embeddings: bool,
+    passes: int,
+    seed: int,
+    others: list[str],
     forward_pixels: int,
 ) -> Scores:
     """Scores boxes of one extent as ``score.score`` does, in their order.
 
+    Args:
+        context: Of the child.
+        connection: Path of the connection file.
+        dataset: projects/p/datasets/d
+        version: The model version.
+        boxes: The patches; all of their voxels must fit into memory.
+        with_embeddings: Give the bottleneck features too.
+        passes: Forwards with dropout on.
+        seed: Of the dropout.
+        others: Versions to compare with.
+        forward_pixels: Pixels in one forward.
+
     Raises:
         OutsideVolumeError: A box leaves the data set.
+        FailedPreconditionError: Passes with dropout are asked of a network without.
     """
-    with (
-        opened(
-            connection, dataset=dataset, version=version, forward_pixels=forward_pixels
-        ) as session,
-        ThreadPoolExecutor(_READERS) as readers,
-    ):
+    with opened(
+        connection, dataset=dataset, version=version, forward_pixels=forward_pixels
+    ) as session:
         for box in boxes:
             box.within(session.raw.shape(), dataset)
-        at_once = max(1, _BATCH_VOXELS // boxes[0].voxels)
-        parts: list[Scores] = []
-        for start in range(0, len(boxes), at_once):
-            patches = np.stack(list(readers.map(session.raw.read, boxes[start : start + at_once])))
-            parts.append(
-                score(
-                    session.predictor,
-                    patches,
-                    with_embeddings=with_embeddings,
-                    check=context.check,
+        compared = tuple(
+            predictor_of(session.stubs, other, forward_pixels=forward_pixels) for other in others
+        )
+        return score_boxes(
+            session.predictor,
+            session.raw.read,
+            boxes,
+            with_embeddings=with_embeddings,
+            comparison=Comparison(compared, passes, seed),
+            check=context.check,
+        )
+
+
+def score_boxes(
+    predictor: Predictor,
+    read: Callable[[Box], NDArray[Any]],
+    boxes: Sequence[Box],
+    *,
+    with_embeddings: bool = False,
+    comparison: Comparison = NO_COMPARISON,
+    check: Callable[[], None] = lambda: None,
+) -> Scores:
+    """Scores boxes of one extent, reading the next ones while the network looks at some.
+
+    Args:
+        predictor: The network.
+        read: Gives the raw voxels of a box, axes ZYX; called in threads.
+        boxes: The patches; all of their voxels must fit into memory.
+        with_embeddings: Give the bottleneck features too.
+        comparison: What to compare the network with.
+        check: Called between forwards; may raise to stop.
+    """
+    depth, height, width = boxes[0].shape
+    at_once = max(1, predictor.forward_pixels // (depth * padded_pixels(predictor, height, width)))
+    parts: list[Scores] = []
+    with ThreadPoolExecutor(_READERS) as readers:
+        # All are handed in at once, so that reading never waits for the network.
+        voxels = readers.map(read, boxes)
+        try:
+            while patches := list(islice(voxels, at_once)):
+                parts.append(
+                    score(
+                        predictor,
+                        np.stack(patches),
+                        with_embeddings=with_embeddings,
+                        comparison=comparison,
+                        check=check,
+                    )
                 )
-            )
+        finally:
+            readers.shutdown(wait=False, cancel_futures=True)
     embeddings = [part.embeddings for part in parts if part.embeddings is not None]
     return Scores(
         parts[0].names,

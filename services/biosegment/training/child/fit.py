@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from biosegment.training.child.samples import CropSampler
 
 _log = log.get(__name__)
 _CLIP = 1.0
+Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,21 +81,15 @@ class Outcome:
     resumed_from_step: int
 
 
-class _Batches(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless augmented batches from a step on; each depends on seed and step alone."""
+class _Batches(IterableDataset[Batch]):
+    """Endless batches from a step on."""
 
-    def __init__(self, sampler: CropSampler, seed: int, start: int) -> None:
-        self._sampler = sampler
-        self._seed = seed
+    def __init__(self, batch: Callable[[int], Batch], start: int) -> None:
+        self._batch = batch
         self._start = start
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        step = self._start
-        while True:
-            raw, labels = self._sampler.batch(step)
-            generator = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
-            yield augment(torch.from_numpy(raw), torch.from_numpy(labels), generator)
-            step += 1
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self._batch, count(self._start))
 
 
 class _Watch(pl.Callback):
@@ -160,8 +156,6 @@ def fit(
         FailedPreconditionError: The loss is not finite.
         OutOfMemoryError: The device has too little memory for the batch.
     """
-    resumed = checkpoint_step(checkpoint) if checkpoint else None
-    start = resumed or 0
     module = Training(
         channels_last(network.train()),
         learning_rate=settings.learning_rate,
@@ -169,7 +163,40 @@ def fit(
         dice_weight=settings.dice_weight,
         seed=settings.seed,
     )
-    loader = DataLoader(_Batches(sampler, settings.seed, start), batch_size=None, num_workers=0)
+
+    def batch(step: int) -> Batch:
+        raw, labels = sampler.batch(step)
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        return augment(torch.from_numpy(raw), torch.from_numpy(labels), generator)
+
+    return run(module, batch, settings, hooks, checkpoint=checkpoint)
+
+
+def run(
+    module: Training,
+    batch: Callable[[int], Batch],
+    settings: Settings,
+    hooks: Hooks,
+    *,
+    checkpoint: bytes | None = None,
+) -> Outcome:
+    """Takes the steps of a run, and leaves its network on the CPU in eval mode.
+
+    Args:
+        module: The network with its loss.
+        batch: The batch of a step, which depends on the step alone.
+        settings: How to train.
+        hooks: Progress, checkpoints, cancellation.
+        checkpoint: Of an earlier attempt, as for ``fit``.
+
+    Raises:
+        JobCancelledError: hooks.cancelled said so; a checkpoint was stored before.
+        FailedPreconditionError: The loss is not finite.
+        OutOfMemoryError: The device has too little memory for the batch.
+    """
+    resumed = checkpoint_step(checkpoint) if checkpoint else None
+    start = resumed or 0
+    loader = DataLoader(_Batches(batch, start), batch_size=None, num_workers=0)
     with tempfile.TemporaryDirectory(prefix="biosegment-train-") as name, _quiet():
         folder = Path(name)
         path = None
@@ -199,7 +226,7 @@ def fit(
                     "a smaller batch_size or patch."
                 ) from None
             raise
-    network.cpu().eval()
+    module.network.cpu().eval()
     return Outcome(module.first_loss or 0.0, module.recent_loss or 0.0, start)
 
 

@@ -48,15 +48,19 @@ class Training(pl.LightningModule):
         """Seeds what is drawn inside the step (dropout), so that a resumed run draws the same."""
         torch.manual_seed(self._seed * 1_000_003 + self.global_step)
 
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Loss of a batch: raw (N, H, W) on the unit scale, channel indices (N, H, W)."""
+        raw, labels = batch
+        x = raw.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+        return segmentation_loss(self.network(x), labels, dice_weight=self._dice_weight)
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Loss of a batch: raw (N, H, W) on the unit scale, channel indices (N, H, W).
+        """Loss of a batch, looked after.
 
         Raises:
             FailedPreconditionError: The loss is not finite.
         """
-        raw, labels = batch
-        x = raw.unsqueeze(1).contiguous(memory_format=torch.channels_last)
-        loss = segmentation_loss(self.network(x), labels, dice_weight=self._dice_weight)
+        loss = self.loss(batch)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise FailedPreconditionError(
@@ -71,7 +75,10 @@ class Training(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW (Loshchilov and Hutter, 2019) with the schedule counted in steps."""
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self._learning_rate, weight_decay=_WEIGHT_DECAY
+            self.network.parameters(),
+            lr=self._learning_rate,
+            weight_decay=_WEIGHT_DECAY,
+            fused=True,
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: schedule(step, steps=self._steps)

@@ -103,10 +103,15 @@ def collect(
 
 def input_statistics(samples: Sequence[Sample]) -> tuple[float, float]:
     """Mean and standard deviation of the raw voxels on the unit scale, each sample alike."""
-    means = [float(unit_scale(s.raw).mean(dtype=np.float64)) for s in samples]
-    squares = [float(np.square(unit_scale(s.raw)).mean(dtype=np.float64)) for s in samples]
-    mean = float(np.mean(means))
-    return mean, float(np.sqrt(max(0.0, float(np.mean(squares)) - mean * mean)))
+    return raw_statistics([sample.raw for sample in samples])
+
+
+def raw_statistics(raws: Sequence[NDArray[Any]]) -> tuple[float, float]:
+    """Mean and standard deviation of raw voxels on the unit scale, each array alike."""
+    scaled = [unit_scale(raw) for raw in raws]
+    mean = float(np.mean([raw.mean(dtype=np.float64) for raw in scaled]))
+    square = float(np.mean([np.square(raw).mean(dtype=np.float64) for raw in scaled]))
+    return mean, float(np.sqrt(max(0.0, square - mean * mean)))
 
 
 class CropSampler:

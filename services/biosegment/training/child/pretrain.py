@@ -1,0 +1,141 @@
+"""Self-supervised training on raw voxels alone: a start that is not blind.
+
+The network learns to restore crops that were hidden in blocks and blurred by noise, as
+denoising autoencoders do (Vincent et al., "Extracting and Composing Robust Features with
+Denoising Autoencoders", 2008; for masking, Pathak et al., "Context Encoders", 2016). All of its
+weights but those of the head are then worth starting from.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the usual name
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from biosegment.client.errors import FailedPreconditionError
+from biosegment.nets.intensity import unit_scale
+from biosegment.nets.unet import UNet2D, channels_last
+from biosegment.training.child.augment import augment
+from biosegment.training.child.fit import Batch, Hooks, Outcome, Settings, run
+from biosegment.training.child.module import Training
+from biosegment.training.child.samples import raw_statistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corruption:
+    """What is done to a crop before the network sees it.
+
+    Attributes:
+        block: Height and width of a hidden block, in pixels.
+        hidden: Fraction of the blocks that are hidden.
+        noise: Standard deviation of the noise, in standard deviations of the data.
+        hidden_weight: Weight of the hidden pixels in the loss, 0 to 1; the others have the rest.
+    """
+
+    block: int = 8
+    hidden: float = 0.4
+    noise: float = 0.5
+    hidden_weight: float = 0.7
+
+
+class Restoring(Training):
+    """Training whose batches are pairs of what is seen and what was there, both (N, H, W)."""
+
+    def __init__(self, network: UNet2D, settings: Settings, hidden_weight: float) -> None:
+        super().__init__(
+            network,
+            learning_rate=settings.learning_rate,
+            steps=settings.steps,
+            dice_weight=0.0,
+            seed=settings.seed,
+        )
+        self._hidden_weight = hidden_weight
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean absolute error in standard deviations, apart for hidden and seen pixels.
+
+        Hidden pixels hold NaN in what is seen; the network is given the mean there.
+        """
+        seen, truth = batch
+        hidden = seen.isnan()
+        mean, std = self.network.input_mean, self.network.input_std
+        x = torch.where(hidden, mean, seen).unsqueeze(1)
+        restored = self.network(x.contiguous(memory_format=torch.channels_last)).squeeze(1)
+        error: Tensor = (restored - (truth - mean) / std).abs()
+        inside = (error * hidden).sum() / hidden.sum().clamp(min=1)
+        outside = (error * ~hidden).sum() / (~hidden).sum().clamp(min=1)
+        return self._hidden_weight * inside + (1.0 - self._hidden_weight) * outside
+
+
+def pretrain(
+    network: UNet2D,
+    crops: NDArray[Any],
+    settings: Settings,
+    hooks: Hooks,
+    *,
+    corruption: Corruption | None = None,
+    checkpoint: bytes | None = None,
+) -> Outcome:
+    """Trains all of a network but its head on unlabelled crops, in place.
+
+    The network's input constants become those of the crops. It is left on the CPU in eval mode,
+    with the head that it came with.
+
+    Args:
+        network: With fresh weights.
+        crops: Raw voxels, (crops, y, x), uint8, uint16 or float32; sides are multiples of the
+            network's stride.
+        settings: How to train; batches are of whole crops, and dice_weight has no meaning.
+        hooks: Progress, checkpoints, cancellation.
+        corruption: What the network has to undo.
+        checkpoint: Of an earlier attempt with the same crops and settings.
+
+    Raises:
+        FailedPreconditionError: There are no crops, their type is none that networks take, or
+            the loss is not finite.
+        JobCancelledError: hooks.cancelled said so; a checkpoint was stored before.
+        OutOfMemoryError: The device has too little memory for the batch.
+    """
+    if not len(crops):
+        raise FailedPreconditionError("There are no crops to learn from.")
+    how = corruption or Corruption()
+    network.set_input_statistics(*raw_statistics(list(crops)))
+    std = float(network.input_std)
+    head = network.head
+    torch.manual_seed(settings.seed)
+    network.head = nn.Conv2d(head.in_channels, 1, 1)
+    module = Restoring(channels_last(network.train()), settings, how.hidden_weight)
+
+    def batch(step: int) -> Batch:
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        chosen = torch.randint(len(crops), (settings.batch_size,), generator=generator)
+        raw = torch.from_numpy(unit_scale(crops[chosen.numpy()]))
+        truth, _ = augment(raw, torch.zeros(raw.shape, dtype=torch.uint8), generator)
+        return corrupted(truth, how, std, generator), truth
+
+    try:
+        return run(module, batch, settings, hooks, checkpoint=checkpoint)
+    finally:
+        network.head = head
+        network.cpu().eval()
+
+
+def corrupted(truth: Tensor, how: Corruption, std: float, generator: torch.Generator) -> Tensor:
+    """Crops with noise, and NaN in the blocks that are hidden.
+
+    Args:
+        truth: (N, H, W) on the unit scale.
+        how: What to do to them.
+        std: Standard deviation of the data on that scale.
+        generator: Every random choice is drawn from it.
+    """
+    count, height, width = truth.shape
+    rows, columns = -(-height // how.block), -(-width // how.block)
+    blocks = torch.rand(count, 1, rows, columns, generator=generator) < how.hidden
+    hidden = F.interpolate(blocks.float(), scale_factor=how.block)[:, 0, :height, :width] > 0
+    # The strength differs from crop to crop, so that clean ones are among them.
+    strength = torch.rand(count, 1, 1, generator=generator) * how.noise * std
+    noisy = truth + torch.randn(truth.shape, generator=generator) * strength
+    return noisy.masked_fill(hidden, float("nan"))
