@@ -12,7 +12,7 @@ from biosegment.phantom import generate
 from biosegment.v1 import campaigns_pb2, jobs_pb2
 from tests.integration.conftest import wait_until
 
-SHAPE = (4, 160, 160)
+SHAPE = (6, 160, 160)
 VOXEL = (45.0, 9.2, 9.2)
 FINISHED = campaigns_pb2.CAMPAIGN_STATE_FINISHED
 RAW, LABELS = "raw.tif", "labels.tif"
