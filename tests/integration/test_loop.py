@@ -90,6 +90,44 @@ def test_a_campaign_runs_from_its_first_round_to_its_budget(world: World) -> Non
     assert "budget" in client.campaign("c1").state_reason.lower()
 
 
+def test_a_campaign_can_begin_with_what_the_raw_voxels_teach(world: World) -> None:
+    client = world.client
+    training = jobs_pb2.TrainingSettings(steps=6, batch_size=2, learning_rate=1e-3)
+    client.start_campaign(
+        "cold",
+        dataset="em",
+        model="unet",
+        patch=(1, 32, 32),
+        initial_patches=3,
+        pool_patches=30,
+        budget_patches=3,
+        pretraining=training,
+        initial_training=training,
+        seed=4,
+        automatic=True,
+    )
+
+    def ended() -> bool:
+        for proposal in client.claim("cold", "tester", count=10):
+            box = Box.from_proto(proposal.box)
+            client.commit(
+                "em",
+                box,
+                world.truth[box.slices],
+                proposal=proposal.name,
+                claimant="tester",
+            )
+        return client.campaign("cold").state == campaigns_pb2.CAMPAIGN_STATE_FINISHED
+
+    wait_until(ended, 120)
+    (only,) = client.rounds("cold")
+    start = client.version(only.base_version)
+    assert (start.base_version, start.revision) == ("", 0)
+    assert start.metrics["crops"] > 0
+    assert client.version(only.version).base_version == start.name
+    assert client.campaign("cold").first_strategy.name == "typicality"
+
+
 def test_a_segmentation_equals_the_direct_prediction_and_is_exported(world: World) -> None:
     client = world.client
     job = client.wait(client.segment("unet/latest", "em", segmentation="seg1", block=(1, 64, 64)))

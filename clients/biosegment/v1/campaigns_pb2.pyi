@@ -208,6 +208,8 @@ class Campaign(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     STATE_REASON_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PRETRAINING_FIELD_NUMBER: _builtins.int
+    FIRST_STRATEGY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/campaigns/c"""
     display_name: _builtins.str
@@ -262,6 +264,19 @@ class Campaign(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @_builtins.property
+    def pretraining(self) -> _jobs_pb2.TrainingSettings:
+        """How to train on the raw voxels of the region before the first round; absent
+        means not at all. Not with a base_version.
+        """
+
+    @_builtins.property
+    def first_strategy(self) -> Global___Strategy:
+        """The acquisition function of the first round, while nothing is labelled;
+        by default typicality after pretraining, else random. With a base_version
+        the campaign's strategy serves from the first round on.
+        """
+
     def __init__(
         self,
         *,
@@ -285,10 +300,12 @@ class Campaign(_message.Message):
         state: Global___CampaignState.ValueType = ...,
         state_reason: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        pretraining: _jobs_pb2.TrainingSettings | None = ...,
+        first_strategy: Global___Strategy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluation", b"evaluation", "initial_training", b"initial_training", "patch", b"patch", "region", b"region", "round_training", b"round_training", "strategy", b"strategy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_training", b"initial_training", "patch", b"patch", "pretraining", b"pretraining", "region", b"region", "round_training", b"round_training", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "base_version", b"base_version", "batch_patches", b"batch_patches", "budget_patches", b"budget_patches", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "evaluation", b"evaluation", "initial_patches", b"initial_patches", "initial_training", b"initial_training", "model", b"model", "name", b"name", "patch", b"patch", "pool_patches", b"pool_patches", "region", b"region", "round_training", b"round_training", "seed", b"seed", "state", b"state", "state_reason", b"state_reason", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "base_version", b"base_version", "batch_patches", b"batch_patches", "budget_patches", b"budget_patches", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_patches", b"initial_patches", "initial_training", b"initial_training", "model", b"model", "name", b"name", "patch", b"patch", "pool_patches", b"pool_patches", "pretraining", b"pretraining", "region", b"region", "round_training", b"round_training", "seed", b"seed", "state", b"state", "state_reason", b"state_reason", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

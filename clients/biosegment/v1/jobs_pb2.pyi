@@ -109,6 +109,34 @@ JOB_STATE_FAILED: JobState.ValueType  # 7
 """Ended without a usable result."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
+class _TrainingObjective:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrainingObjectiveEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrainingObjective.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRAINING_OBJECTIVE_UNSPECIFIED: _TrainingObjective.ValueType  # 0
+    """Not given; read as labels."""
+    TRAINING_OBJECTIVE_LABELS: _TrainingObjective.ValueType  # 1
+    """To tell the classes apart, from the annotations of a pinned revision."""
+    TRAINING_OBJECTIVE_RESTORATION: _TrainingObjective.ValueType  # 2
+    """To restore hidden and noised voxels, from the raw data alone: a start for
+    a campaign without labels. The version's head has learnt nothing.
+    """
+
+class TrainingObjective(_TrainingObjective, metaclass=_TrainingObjectiveEnumTypeWrapper):
+    """What a training run learns."""
+
+TRAINING_OBJECTIVE_UNSPECIFIED: TrainingObjective.ValueType  # 0
+"""Not given; read as labels."""
+TRAINING_OBJECTIVE_LABELS: TrainingObjective.ValueType  # 1
+"""To tell the classes apart, from the annotations of a pinned revision."""
+TRAINING_OBJECTIVE_RESTORATION: TrainingObjective.ValueType  # 2
+"""To restore hidden and noised voxels, from the raw data alone: a start for
+a campaign without labels. The version's head has learnt nothing.
+"""
+Global___TrainingObjective: _TypeAlias = TrainingObjective  # noqa: Y015
+
 class _JobStage:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -683,7 +711,9 @@ Global___RankResult: _TypeAlias = RankResult  # noqa: Y015
 
 @_typing.final
 class TrainSpec(_message.Message):
-    """Fine-tune a model on the annotations of a pinned revision."""
+    """Fine-tune a model on the annotations of a pinned revision, or train it on
+    the raw data alone.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -693,6 +723,8 @@ class TrainSpec(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
+    OBJECTIVE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model (projects/p/models/m)."""
     base_version: _builtins.str
@@ -703,9 +735,15 @@ class TrainSpec(_message.Message):
     """Revision of the annotation log to train on."""
     round: _builtins.str
     """The round that asked for it, if one did."""
+    objective: Global___TrainingObjective.ValueType
+    """What to learn."""
     @_builtins.property
     def settings(self) -> Global___TrainingSettings:
         """How to train."""
+
+    @_builtins.property
+    def region(self) -> _types_pb2.Box:
+        """For restoration: the voxels to learn from; absent means all."""
 
     def __init__(
         self,
@@ -716,10 +754,12 @@ class TrainSpec(_message.Message):
         revision: _builtins.int = ...,
         settings: Global___TrainingSettings | None = ...,
         round: _builtins.str = ...,
+        objective: Global___TrainingObjective.ValueType = ...,
+        region: _types_pb2.Box | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["region", b"region", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "dataset", b"dataset", "model", b"model", "revision", b"revision", "round", b"round", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "dataset", b"dataset", "model", b"model", "objective", b"objective", "region", b"region", "revision", b"revision", "round", b"round", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ about as many passes over the first 20 patches, and fewer over the later ones.
 from google.protobuf.struct_pb2 import Struct
 
 from biosegment.acquisition.strategies.base import read_parameters
+from biosegment.acquisition.strategies.random import Random
 from biosegment.acquisition.strategies.table import find
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.client.geometry import ZYX, Box
@@ -16,6 +17,8 @@ from biosegment.v1 import campaigns_pb2 as pb
 from biosegment.v1 import jobs_pb2, types_pb2
 
 STRATEGY = "entropy"
+FIRST_STRATEGY = "typicality"
+"""After pretraining, while nothing is labelled."""
 PATCH = types_pb2.Shape(z=1, y=128, x=128)
 _COUNTS = {
     "initial_patches": 20,
@@ -25,6 +28,7 @@ _COUNTS = {
 }
 _BATCH_SIZE = 8
 _INITIAL = jobs_pb2.TrainingSettings(steps=1000, batch_size=_BATCH_SIZE, learning_rate=1e-3)
+_PRETRAINING = jobs_pb2.TrainingSettings(steps=1500, batch_size=_BATCH_SIZE, learning_rate=1e-3)
 _ROUND = jobs_pb2.TrainingSettings(steps=400, batch_size=_BATCH_SIZE, learning_rate=5e-4)
 
 
@@ -49,11 +53,18 @@ def fill(campaign: pb.Campaign, shape: ZYX) -> None:
         campaign.patch.CopyFrom(PATCH)
     if not campaign.HasField("region"):
         campaign.region.CopyFrom(Box.of_shape(shape).to_proto())
-    _fill_strategy(campaign.strategy)
-    for given, defaults in (
-        (campaign.initial_training, _INITIAL),
-        (campaign.round_training, _ROUND),
-    ):
+    _fill_strategy(campaign.strategy, STRATEGY)
+    if not campaign.base_version:
+        blind = not campaign.HasField("pretraining")
+        _fill_strategy(campaign.first_strategy, Random.name if blind else FIRST_STRATEGY)
+    _fill_trainings(campaign)
+
+
+def _fill_trainings(campaign: pb.Campaign) -> None:
+    trainings = [(campaign.initial_training, _INITIAL), (campaign.round_training, _ROUND)]
+    if campaign.HasField("pretraining"):
+        trainings.append((campaign.pretraining, _PRETRAINING))
+    for given, defaults in trainings:
         filled = jobs_pb2.TrainingSettings()
         filled.CopyFrom(defaults)
         filled.patch.CopyFrom(campaign.patch)
@@ -65,8 +76,8 @@ def fill(campaign: pb.Campaign, shape: ZYX) -> None:
         given.CopyFrom(filled)
 
 
-def _fill_strategy(strategy: pb.Strategy) -> None:
-    strategy.name = strategy.name or STRATEGY
+def _fill_strategy(strategy: pb.Strategy, default: str) -> None:
+    strategy.name = strategy.name or default
     parameters = read_parameters(find(strategy.name), dict(strategy.parameters))
     strategy.parameters.CopyFrom(as_struct(parameters.values()))
 

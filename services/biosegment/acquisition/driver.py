@@ -97,10 +97,34 @@ class Driver:
             return Outcome(False, f"Round {index} waits for a person to open it.")
         # A round that was closed without training has no version of its own.
         base = (last.version or last.base_version) if last else campaign.base_version
+        if last is None and campaign.HasField("pretraining"):
+            job = await self._pretraining(campaign)
+            if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
+                return await self._unless_failed(campaign, job, "The model learns from raw voxels")
+            base = job.result.train_result.version
         await self._stubs.campaigns.CreateRound(
             pb.CreateRoundRequest(parent=campaign.name, index=index, base_version=base)
         )
         return Outcome(True, f"Round {index} was opened.")
+
+    async def _pretraining(self, campaign: pb.Campaign) -> jobs_pb2.Job:
+        """The job that trains on raw voxels; started by whoever asks for it first."""
+        answer = await self._stubs.training.StartTraining(
+            training_pb2.StartTrainingRequest(
+                parent=project_of(campaign.name),
+                request_id=record.step_id(campaign.name, "pretrain"),
+                spec=jobs_pb2.TrainSpec(
+                    model=campaign.model,
+                    dataset=campaign.dataset,
+                    settings=campaign.pretraining,
+                    objective=jobs_pb2.TRAINING_OBJECTIVE_RESTORATION,
+                    region=campaign.region,
+                ),
+            ),
+            timeout=_START_SECONDS,
+        )
+        # The answer to a repeated start is the first one, as old as the job.
+        return await record.job_of(self._stubs, answer.job.name)
 
     async def _ranking(self, campaign: pb.Campaign, current: pb.Round) -> Outcome:
         if current.rank_job:
@@ -146,7 +170,7 @@ class Driver:
             registry_pb2.GetDatasetRequest(name=campaign.dataset)
         )
         settings = jobs_pb2.TrainingSettings()
-        first = not current.base_version
+        first = record.index_of(current.name) == 1 and not campaign.base_version
         settings.CopyFrom(campaign.initial_training if first else campaign.round_training)
         # Another seed in each round, or every fine-tuning would draw the same patches.
         seed = (settings.seed or campaign.seed) + record.index_of(current.name)

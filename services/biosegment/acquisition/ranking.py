@@ -47,7 +47,7 @@ async def rank(context: JobContext) -> jobs_pb2.JobResult:
     index = record.index_of(name)
     proposed = await record.proposals_of(context.stubs, campaign.name)
     taken = [Box.from_proto(proposal.box) for proposal in proposed]
-    strategy = strategy_of(campaign, current.base_version)
+    strategy = strategy_of(campaign, index, current.base_version)
     region = await _region(context.stubs, campaign)
     pool = await asyncio.to_thread(
         draw_pool,
@@ -90,14 +90,21 @@ async def rank(context: JobContext) -> jobs_pb2.JobResult:
     return _result(candidates, choices)
 
 
-def strategy_of(campaign: pb.Campaign, base_version: str) -> Strategy:
-    """The strategy of a campaign; while there is no model yet, random where one is needed.
+def strategy_of(campaign: pb.Campaign, index: int, base_version: str) -> Strategy:
+    """The strategy of a round; while there is no model at all, random where one is needed.
+
+    Args:
+        campaign: The campaign.
+        index: Of the round, from 1.
+        base_version: The version that ranks; empty if there is none.
 
     Raises:
         InvalidArgumentError: This installation has no such strategy or parameter.
     """
-    wanted = find(campaign.strategy.name)
-    parameters = read_parameters(wanted, dict(campaign.strategy.parameters))
+    blind = index == 1 and not campaign.base_version
+    said = campaign.first_strategy if blind else campaign.strategy
+    wanted = find(said.name or Random.name)
+    parameters = read_parameters(wanted, dict(said.parameters))
     if wanted.needs_model() and not base_version:
         return _random(parameters)
     return wanted(parameters)

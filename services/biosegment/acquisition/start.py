@@ -54,6 +54,12 @@ async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
     _check_patch(shape_of(campaign.patch), region, model)
     _check_dropout(campaign, model)
     if campaign.base_version:
+        if wanted.HasField("pretraining") or wanted.HasField("first_strategy"):
+            raise InvalidArgumentError(
+                f"{campaign.name} begins with {campaign.base_version}; pretraining and a strategy "
+                "for the time without labels are for campaigns that begin from nothing.",
+                field="base_version",
+            )
         campaign.base_version = await _base_version(stubs, campaign)
     if campaign.HasField("evaluation"):
         await _check_evaluation(stubs, campaign, region, shape)

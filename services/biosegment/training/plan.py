@@ -9,6 +9,7 @@ from google.protobuf.json_format import MessageToDict
 
 from biosegment.client import arrays, names
 from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
+from biosegment.client.geometry import ZYX, Box, shape_of
 from biosegment.client.stubs import AsyncStubs
 from biosegment.nets import catalog, intensity
 from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2, storage_pb2, types_pb2
@@ -52,11 +53,17 @@ async def plan(
     await _check_base(stubs, spec)
     made = jobs_pb2.TrainSpec()
     made.CopyFrom(spec)
-    made.revision = await _revision(stubs, spec, model)
+    if spec.objective == jobs_pb2.TRAINING_OBJECTIVE_RESTORATION:
+        made.region.CopyFrom((await _region(stubs, spec)).to_proto())
+    else:
+        made.objective = jobs_pb2.TRAINING_OBJECTIVE_LABELS
+        made.revision = await _revision(stubs, spec, model)
     seed = _seed_of(request_id)
     made.settings.CopyFrom(
         settings(spec.settings, parameters, fresh=not spec.base_version, seed=seed)
     )
+    if made.HasField("region"):
+        _check_room(Box.from_proto(made.region), shape_of(made.settings.patch))
     return made
 
 
@@ -73,6 +80,30 @@ async def _check_base(stubs: AsyncStubs, spec: jobs_pb2.TrainSpec) -> None:
     await stubs.registry.GetModelVersion(
         registry_pb2.GetModelVersionRequest(name=spec.base_version)
     )
+
+
+async def _region(stubs: AsyncStubs, spec: jobs_pb2.TrainSpec) -> Box:
+    """The voxels to restore, all unless said otherwise."""
+    if spec.base_version or spec.revision:
+        raise InvalidArgumentError(
+            "Restoration begins with fresh weights and needs no labels: leave base_version and "
+            "revision empty.",
+            field="spec",
+        )
+    answer = await stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=spec.dataset))
+    await _check_raw(stubs, answer.dataset.raw_volume)
+    shape = shape_of(answer.dataset.shape)
+    box = Box.from_proto(spec.region) if spec.HasField("region") else Box.of_shape(shape)
+    return box.within(shape, f"the data set {spec.dataset}")
+
+
+def _check_room(region: Box, patch: ZYX) -> None:
+    if any(size > extent for size, extent in zip(patch, region.shape, strict=True)):
+        raise InvalidArgumentError(
+            f"The region {region} is smaller than a crop of {patch[1]} × {patch[2]} voxels (y, x). "
+            "Take a larger region or a smaller patch.",
+            field="spec.region",
+        )
 
 
 async def _revision(stubs: AsyncStubs, spec: jobs_pb2.TrainSpec, model: registry_pb2.Model) -> int:

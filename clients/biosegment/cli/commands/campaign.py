@@ -40,6 +40,12 @@ def start(
     evaluate_box: Annotated[
         str | None, typer.Option(help=f"Voxels to measure on, {parse.BOX_HELP}")
     ] = None,
+    pretrain_steps: Annotated[
+        int, typer.Option(min=0, help="Steps on the raw voxels alone before the first round.")
+    ] = 0,
+    first_strategy: Annotated[
+        str, typer.Option(help="The acquisition function while nothing is labelled.")
+    ] = "",
     steps: Annotated[int, typer.Option(min=0, help="Training steps of the first round.")] = 0,
     round_steps: Annotated[int, typer.Option(min=0, help="Training steps of later rounds.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
@@ -72,6 +78,8 @@ def start(
             budget_patches=budget,
             region=parse.optional_box(region),
             evaluate_on=plan,
+            pretraining=TrainingSettings(steps=pretrain_steps) if pretrain_steps else None,
+            first_strategy=first_strategy,
             initial_training=TrainingSettings(steps=steps),
             round_training=TrainingSettings(steps=round_steps),
             seed=seed,

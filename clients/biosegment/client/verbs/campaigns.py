@@ -43,6 +43,8 @@ class CampaignVerbs(Verbs):
         budget_patches: int = 0,
         region: Box | None = None,
         evaluate_on: tuple[str, Box | None] | None = None,
+        pretraining: jobs_pb2.TrainingSettings | None = None,
+        first_strategy: str = "",
         initial_training: jobs_pb2.TrainingSettings | None = None,
         round_training: jobs_pb2.TrainingSettings | None = None,
         seed: int = 0,
@@ -67,6 +69,10 @@ class CampaignVerbs(Verbs):
             region: Where proposals may lie; None means the whole data set.
             evaluate_on: A label volume taken as truth and the box to compare (None: all), to
                 measure each round's model; keep the box apart from the region.
+            pretraining: How to train on the raw voxels of the region before the first round;
+                None means not at all.
+            first_strategy: The acquisition function of the first round, while nothing is
+                labelled.
             initial_training: How to train in the first round.
             round_training: How to fine-tune in later rounds.
             seed: Of every random choice.
@@ -97,6 +103,8 @@ class CampaignVerbs(Verbs):
             pool_patches=pool_patches,
             budget_patches=budget_patches,
             region=region.to_proto() if region else None,
+            pretraining=pretraining,
+            first_strategy=pb.Strategy(name=first_strategy) if first_strategy else None,
             initial_training=initial_training,
             round_training=round_training,
             evaluation=self._evaluation(evaluate_on),

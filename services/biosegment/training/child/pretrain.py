@@ -6,21 +6,27 @@ Denoising Autoencoders", 2008; for masking, Pathak et al., "Context Encoders", 2
 weights but those of the head are then worth starting from.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from biosegment.client.errors import FailedPreconditionError
+from biosegment.client.geometry import ZYX, Box
 from biosegment.nets.intensity import unit_scale
 from biosegment.nets.unet import UNet2D, channels_last
 from biosegment.training.child.augment import augment
 from biosegment.training.child.fit import Batch, Hooks, Outcome, Settings, run
 from biosegment.training.child.module import Training
 from biosegment.training.child.samples import raw_statistics
+
+_MOST_CROPS = 2000
+_MOST_CROP_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +126,46 @@ def pretrain(
     finally:
         network.head = head
         network.cpu().eval()
+
+
+def draw_crops(
+    read: Callable[[Box], NDArray[Any]],
+    region: Box,
+    patch: ZYX,
+    *,
+    seed: int,
+    check: Callable[[], None] = lambda: None,
+) -> NDArray[Any]:
+    """Reads crops from random places of a region.
+
+    Args:
+        read: Reads raw voxels of a box, axes ZYX.
+        region: Where from.
+        patch: Extent of a crop, (1, y, x).
+        seed: Of the places.
+        check: Called between reads; may raise to stop.
+
+    Returns:
+        (crops, y, x), of the data's type; at most 2000 crops and 256 MiB.
+
+    Raises:
+        FailedPreconditionError: The region is smaller than a crop.
+    """
+    room = [extent - size + 1 for extent, size in zip(region.shape, patch, strict=True)]
+    if min(room) < 1:
+        raise FailedPreconditionError(
+            f"The region {region} is smaller than a crop of {patch[1]} × {patch[2]} voxels (y, x). "
+            "Take a larger region or a smaller patch."
+        )
+    rng = np.random.default_rng([seed, 2])
+    crops: list[NDArray[Any]] = []
+    held = 0
+    while len(crops) < _MOST_CROPS and held < _MOST_CROP_BYTES:
+        check()
+        z, y, x = (s + int(rng.integers(n)) for s, n in zip(region.start, room, strict=True))
+        crops.append(read(Box.at((z, y, x), patch))[0])
+        held += crops[-1].nbytes
+    return np.stack(crops)
 
 
 def corrupted(truth: Tensor, how: Corruption, std: float, generator: torch.Generator) -> Tensor:

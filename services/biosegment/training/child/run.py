@@ -24,7 +24,8 @@ from biosegment.runtime import objects
 from biosegment.runtime.arrays import VolumeArray
 from biosegment.runtime.child import ChildContext
 from biosegment.training.child import log_replay
-from biosegment.training.child.fit import Hooks, Settings, fit
+from biosegment.training.child.fit import Hooks, Outcome, Settings, fit
+from biosegment.training.child.pretrain import draw_crops, pretrain
 from biosegment.training.child.samples import CropSampler, Sample, collect, input_statistics
 from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2
 
@@ -69,8 +70,8 @@ def train(context: ChildContext, *, connection: str, spec: bytes, job: str) -> b
         A TrainResult.
 
     Raises:
-        FailedPreconditionError: Nothing is labelled, the base version is damaged or of another
-            network, or training diverged.
+        FailedPreconditionError: Nothing is labelled, the region is smaller than a crop, the base
+            version is damaged or of another network, or training diverged.
         JobCancelledError: The parent asked to stop.
         OutOfMemoryError: The device has too little memory.
     """
@@ -100,20 +101,14 @@ def _earlier(run: _Run) -> jobs_pb2.TrainResult | None:
 def _train(run: _Run) -> jobs_pb2.TrainResult:
     started = time.monotonic()
     settings = settings_of(run.spec.settings)
-    samples = _samples(run, settings)
-    sampler = CropSampler(
-        samples, patch=settings.patch, batch_size=settings.batch_size, seed=settings.seed
-    )
-    start = starting_point(run.stubs, run.model, run.spec.base_version, settings.seed, samples)
-    outcome = fit(
-        start.module, sampler, settings, _hooks(run, settings.steps), checkpoint=_checkpoint(run)
-    )
-    metrics = {
+    if run.spec.objective == jobs_pb2.TRAINING_OBJECTIVE_RESTORATION:
+        start, outcome, metrics = _restore(run, settings)
+    else:
+        start, outcome, metrics = _fit(run, settings)
+    metrics |= {
         "loss": outcome.loss,
         "loss_first": outcome.first_loss,
         "steps": float(settings.steps),
-        "labelled_voxels": float(sampler.labelled_voxels),
-        "patches": float(len(samples)),
         "seconds": time.monotonic() - started,
     }
     notes = {
@@ -133,6 +128,36 @@ def _train(run: _Run) -> jobs_pb2.TrainResult:
         metrics=metrics,
         resumed_from_step=outcome.resumed_from_step,
     )
+
+
+def _fit(run: _Run, settings: Settings) -> tuple[Weights, Outcome, dict[str, float]]:
+    samples = _samples(run, settings)
+    sampler = CropSampler(
+        samples, patch=settings.patch, batch_size=settings.batch_size, seed=settings.seed
+    )
+    start = starting_point(run.stubs, run.model, run.spec.base_version, settings.seed, samples)
+    hooks = _hooks(run, settings.steps)
+    outcome = fit(start.module, sampler, settings, hooks, checkpoint=_checkpoint(run))
+    return (
+        start,
+        outcome,
+        {"labelled_voxels": float(sampler.labelled_voxels), "patches": float(len(samples))},
+    )
+
+
+def _restore(run: _Run, settings: Settings) -> tuple[Weights, Outcome, dict[str, float]]:
+    run.context.report({"done": 0, "total": settings.steps, "stage": "reading raw voxels"})
+    crops = draw_crops(
+        _raw(run).read,
+        Box.from_proto(run.spec.region),
+        settings.patch,
+        seed=settings.seed,
+        check=run.context.check,
+    )
+    start = starting_point(run.stubs, run.model, "", settings.seed, [])
+    hooks = _hooks(run, settings.steps)
+    outcome = pretrain(start.module, crops, settings, hooks, checkpoint=_checkpoint(run))
+    return start, outcome, {"crops": float(len(crops))}
 
 
 def settings_of(settings: jobs_pb2.TrainingSettings) -> Settings:
@@ -157,8 +182,8 @@ def starting_point(
 ) -> Weights:
     """The network to begin with: the base version's weights, or fresh ones.
 
-    Fresh ones get the mean and standard deviation of the samples as input constants; a base
-    version brings its own, since its first layer has learned with them.
+    Fresh ones get the mean and standard deviation of the samples, if there are any, as input
+    constants; a base version brings its own, since its first layer has learned with them.
 
     Raises:
         FailedPreconditionError: The base version is damaged or of another network.
@@ -181,15 +206,21 @@ def starting_point(
         return base
     torch.manual_seed(seed)
     module = build(model.architecture, parameters, len(model.classes))
-    module.set_input_statistics(*input_statistics(samples))
+    if samples:
+        module.set_input_statistics(*input_statistics(samples))
     return Weights(module, model.architecture, parameters, tuple(model.classes))
+
+
+def _raw(run: _Run) -> VolumeArray:
+    answer = run.stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=run.spec.dataset))
+    raw = VolumeArray.open(run.stubs, answer.dataset.raw_volume).ready()
+    check_dtype(raw.dtype, raw.volume.name)
+    return raw
 
 
 def _samples(run: _Run, settings: Settings) -> list[Sample]:
     run.context.report({"done": 0, "total": settings.steps, "stage": "reading annotations"})
-    answer = run.stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=run.spec.dataset))
-    raw = VolumeArray.open(run.stubs, answer.dataset.raw_volume).ready()
-    check_dtype(raw.dtype, raw.volume.name)
+    raw = _raw(run)
     patches = log_replay.replay(_commits(run))
     samples = collect(
         patches,
