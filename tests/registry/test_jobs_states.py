@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from biosegment.client.errors import (
     FailedPreconditionError,
@@ -13,6 +15,8 @@ from biosegment.client.errors import (
     LeaseLostError,
     NotFoundError,
 )
+from biosegment.registry.database import now
+from biosegment.registry.tables.outbox import RequestRow
 from biosegment.v1 import jobs_pb2 as pb
 from tests.registry.jobs_kit import CONTEXT, PROJECT, Kit, job_kit
 
@@ -143,6 +147,14 @@ async def test_the_same_request_id_makes_one_job(kit: Kit) -> None:
     first = await kit.create("request-1")
     assert (await kit.create("request-1")).name == first.name
     assert (await kit.create("request-2")).name != first.name
+
+
+async def test_old_answers_are_forgotten(kit: Kit) -> None:
+    first = await kit.create("request-1")
+    async with kit.database.write() as session:
+        await session.execute(update(RequestRow).values(create_time=now() - timedelta(days=91)))
+    await kit.reconciler.sweep()
+    assert (await kit.create("request-1")).name != first.name
 
 
 async def test_bad_requests_are_refused(kit: Kit) -> None:

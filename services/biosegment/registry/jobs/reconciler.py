@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import nats.errors
 import nats.js.errors
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from biosegment.registry.database import Database, now
@@ -18,7 +18,7 @@ from biosegment.registry.jobs import blocks, rows, states, work
 from biosegment.registry.jobs import ledger as ledgers
 from biosegment.registry.settings import RegistrySettings
 from biosegment.registry.tables.jobs import BlockFailureRow, JobRow, LedgerRow, RunRow
-from biosegment.registry.tables.outbox import OutboxRow
+from biosegment.registry.tables.outbox import OutboxRow, RequestRow
 from biosegment.runtime import log
 from biosegment.runtime.bus import Bus
 from biosegment.runtime.provision import BLOCK_KINDS, JOBS, KINDS
@@ -30,6 +30,8 @@ _KIND_NUMBERS = {rows.kind_word(number): number for number in jobs_pb2.JobKind.v
 # A wake-up may take this long from the outbox to the consumer before it counts as lost.
 _SETTLING_SECONDS = 10.0
 _WORKER_LOST = "WORKER_LOST"
+# A driver may repeat a step's request for as long as its campaign waits for people.
+_REQUESTS_KEPT = timedelta(days=90)
 
 
 class Reconciler:
@@ -58,6 +60,13 @@ class Reconciler:
         await self._lapsed_runs()
         await self._due()
         await self._lost_wakeups()
+        await self._old_requests()
+
+    async def _old_requests(self) -> None:
+        """Forgets answers that nobody repeats a request for any more."""
+        async with self._database.write() as session:
+            old = now() - _REQUESTS_KEPT
+            await session.execute(delete(RequestRow).where(RequestRow.create_time < old))
 
     async def _lapsed_jobs(self) -> None:
         async with self._database.write() as session:

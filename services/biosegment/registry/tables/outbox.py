@@ -28,4 +28,4 @@ class RequestRow(Base):
     request_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     method: Mapped[str] = mapped_column(String(64))
     answer: Mapped[bytes] = mapped_column(LargeBinary)
-    create_time: Mapped[datetime]
+    create_time: Mapped[datetime] = mapped_column(index=True)

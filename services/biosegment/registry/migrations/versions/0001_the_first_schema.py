@@ -83,6 +83,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("request_id", name=op.f("pk_request")),
     )
+    with op.batch_alter_table("request", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_request_create_time"), ["create_time"], unique=False)
+
     op.create_table(
         "block_failure",
         sa.Column("job", sa.String(length=200), nullable=False),
@@ -442,6 +445,9 @@ def downgrade() -> None:
 
     op.drop_table("dataset")
     op.drop_table("block_failure")
+    with op.batch_alter_table("request", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_request_create_time"))
+
     op.drop_table("request")
     op.drop_table("project")
     op.drop_table("outbox")
