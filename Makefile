@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo
 
-.PHONY: help setup demo test test-slow lint types proto proto-check check clean
+.PHONY: help setup demo test test-slow lint types proto proto-check check clean bench-rank
 
 help: ## List the targets
 	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: setup ## Lint, types, contract and every test under a minute
 
 test-slow: setup ## The tests over a minute
 	$(BIN)/pytest -m slow --timeout 1200
+
+bench-rank: setup ## What ranking costs beside the bare network; BENCH_ARGS=--quick for a short run
+	$(BIN)/python -m benchmarks.rank $(BENCH_ARGS)
 
 check: lint types proto-check ## Every static check
 
