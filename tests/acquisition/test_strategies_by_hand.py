@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from biosegment.acquisition.embedding_space import k_means
 from biosegment.acquisition.strategies.base import Candidates, read_parameters
 from biosegment.acquisition.strategies.core_set import CoreSet
 from biosegment.acquisition.strategies.dropout import Bald, MutualInformation
@@ -63,7 +64,7 @@ def test_core_set_goes_to_what_is_farthest_from_the_labelled():
     # 10 is 10 from the label; then 4, which is 4 from 0 and 6 from 10; then 1 and 9, 1 off each.
     choices = CoreSet().select(candidates, 3, rng())
     assert [choice.index for choice in choices[:2]] == [4, 2]
-    assert [choice.score for choice in choices] == [10.0, 4.0, 1.0]
+    assert [choice.score for choice in choices] == pytest.approx([10.0, 4.0, 1.0])
 
 
 def test_core_set_without_labels_begins_in_the_middle():
@@ -257,3 +258,22 @@ def test_needs_are_declared():
     assert (Margin().dropout_passes, Margin().ensemble_versions) == (0, 1)
     assert not Strided.needs_model()
     assert CoreSet.needs_model()
+
+
+def test_many_rows_make_centroids_on_a_sample_of_them():
+    # Three clumps far apart: a sample finds them as well as all rows do.
+    middles = np.array([[0, 0], [100, 0], [0, 100]], np.float32)
+    belongs = rng(1).integers(0, 3, 25_000)
+    rows = middles[belongs] + rng(2).normal(size=(25_000, 2)).astype(np.float32)
+    cluster, squares = k_means(rows, 3, rng(3))
+    for clump in range(3):
+        assert len(set(cluster[belongs == clump])) == 1
+    assert squares.max() < 50
+
+
+def test_typicality_in_a_large_cluster_compares_with_a_sample():
+    rows = rng(1).normal(size=(5000, 2)).astype(np.float32)
+    found = typicality_of(rows, 20, rng(2))
+    near, far = np.linalg.norm(rows, axis=1) < 0.5, np.linalg.norm(rows, axis=1) > 2.5
+    assert found[near].min() > found[far].max() / 2
+    assert found[near].mean() > 3 * found[far].mean()

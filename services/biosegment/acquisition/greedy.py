@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from biosegment.acquisition.embedding_space import Rows, distance_to_any, squared_distances
+from biosegment.acquisition.embedding_space import Rows, Space
 from biosegment.acquisition.overlap import Apart
 from biosegment.acquisition.strategies.base import Choice
 
@@ -27,21 +27,27 @@ def k_center(
         The choices, each with its distance at the time; the first of all has 0 where nothing is
         labelled.
     """
-    distance = distance_to_any(rows, covered)
+    if not apart.free.any():
+        return []
+    space = Space(rows)
+    if covered is not None and len(covered):
+        _, distance = space.nearest(space.within(covered))
+    else:
+        distance = np.full(len(rows), np.inf, np.float32)
     chosen: list[Choice] = []
     while len(chosen) < k and apart.free.any():
         if np.isinf(distance).all():
-            index = first if first is not None else _middle(rows, apart.free)
+            index = first if first is not None else _middle(space, apart.free)
             score = 0.0
         else:
             index = int(np.where(apart.free, distance, -1).argmax())
             score = float(np.sqrt(distance[index]))
         apart.keep([index], 1)
         chosen.append(Choice(index, score))
-        np.minimum(distance, squared_distances(rows, rows[index]), out=distance)
+        np.minimum(distance, space.squared_distances(space.rows[index]), out=distance)
     return chosen
 
 
-def _middle(rows: Rows, free: NDArray[np.bool_]) -> int:
-    from_mean = squared_distances(rows, rows.mean(axis=0, dtype=np.float64).astype(np.float32))
+def _middle(space: Space, free: NDArray[np.bool_]) -> int:
+    from_mean = space.squared_distances(np.zeros_like(space.rows[0]))
     return int(np.where(free, from_mean, np.inf).argmin())

@@ -30,7 +30,7 @@ class KMeans(Strategy):
         assert rows is not None
         if len(rows) == 0 or k < 1:
             return []
-        _, cluster, squares = k_means(rows, k, rng)
+        cluster, squares = k_means(rows, k, rng)
         distance = np.sqrt(squares)
         apart = self.apart(candidates)
         nearest_first = np.argsort(distance, kind="stable")

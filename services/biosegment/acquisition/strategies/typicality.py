@@ -11,7 +11,8 @@ from biosegment.acquisition.embedding_space import Rows, k_means
 from biosegment.acquisition.strategies.base import Candidates, Choice, Parameters, Strategy
 
 _MOST_CLUSTERS = 500
-_MOST_COMPARED = 4096
+_MOST_COMPARED = 2048
+_CHUNK = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ class Typicality(Strategy):
         labelled = candidates.labelled_embeddings
         known = _unit(labelled) if labelled is not None else rows[:0]
         wanted = min(len(known) + k, _MOST_CLUSTERS)
-        _, cluster, _ = k_means(np.concatenate((rows, known)), wanted, rng)
+        cluster, _ = k_means(np.concatenate((rows, known)), wanted, rng)
         apart = self.apart(candidates)
         typicality = np.zeros(len(rows))
         lines: list[list[int]] = []
@@ -75,30 +76,27 @@ class Typicality(Strategy):
 def typicality_of(rows: Rows, neighbours: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """1 / mean distance of each row to its nearest others, shape (n,); 0 for a row on its own.
 
-    In a cluster of more than 4096 rows the neighbours are sought among a random 4096.
+    In a cluster of more than 2048 rows the neighbours are sought among a random 2048.
     """
     if len(rows) == 1:
         return np.zeros(1)
-    others = np.arange(len(rows))
+    drawn = np.arange(len(rows))
     if len(rows) > _MOST_COMPARED:
-        others = np.sort(rng.choice(len(rows), _MOST_COMPARED, replace=False))
-    found = np.empty(len(rows))
+        drawn = np.sort(rng.choice(len(rows), _MOST_COMPARED, replace=False))
+    others = rows[drawn]
+    squares = (others**2).sum(axis=1)
+    # Where each row is among the others, for it is no neighbour of itself.
+    own = np.full(len(rows), -1)
+    own[drawn] = np.arange(len(drawn))
     count = min(neighbours, len(others) - 1)
-    position = np.full(len(rows), -1)
-    position[others] = np.arange(len(others))
-    for start in range(0, len(rows), 1024):
-        part = rows[start : start + 1024]
-        squares = np.maximum(
-            (part**2).sum(axis=1)[:, None]
-            + (rows[others] ** 2).sum(axis=1)
-            - 2 * (part @ rows[others].T),
-            0,
-        )
-        # A row is no neighbour of itself.
-        own = position[start : start + 1024]
-        squares[np.flatnonzero(own >= 0), own[own >= 0]] = np.inf
-        closest = np.partition(squares, count - 1, axis=1)[:, :count]
-        found[start : start + 1024] = np.sqrt(closest).mean(axis=1)
+    found = np.empty(len(rows))
+    for start in range(0, len(rows), _CHUNK):
+        here = slice(start, start + _CHUNK)
+        part = rows[here]
+        apart = (part**2).sum(axis=1)[:, None] + squares - 2 * (part @ others.T)
+        apart[np.flatnonzero(own[here] >= 0), own[here][own[here] >= 0]] = np.inf
+        closest = np.partition(apart, count - 1, axis=1)[:, :count]
+        found[here] = np.sqrt(np.maximum(closest, 0)).mean(axis=1)
     return 1.0 / np.maximum(found, 1e-6)
 
 
