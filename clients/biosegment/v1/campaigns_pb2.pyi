@@ -183,6 +183,43 @@ class EvaluationPlan(_message.Message):
 Global___EvaluationPlan: _TypeAlias = EvaluationPlan  # noqa: Y015
 
 @_typing.final
+class StoppingRule(_message.Message):
+    """When a campaign ends by itself before its budget is spent. Zero values mean
+    that the rule does not apply.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNCERTAINTY_FRACTION_FIELD_NUMBER: _builtins.int
+    PATIENCE_FIELD_NUMBER: _builtins.int
+    MIN_GAIN_FIELD_NUMBER: _builtins.int
+    uncertainty_fraction: _builtins.float
+    """Ends when the mean entropy of a round's proposals falls below this fraction
+    of that of the first round that a model ranked: what the model asks for
+    would teach it little. Checked before anybody labels the round.
+    """
+    patience: _builtins.int
+    """Ends when this many rounds in a row did not raise the evaluation's IoU by
+    more than min_gain over the best before them.
+    """
+    min_gain: _builtins.float
+    """See patience."""
+    def __init__(
+        self,
+        *,
+        uncertainty_fraction: _builtins.float = ...,
+        patience: _builtins.int = ...,
+        min_gain: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_gain", b"min_gain", "patience", b"patience", "uncertainty_fraction", b"uncertainty_fraction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoppingRule: _TypeAlias = StoppingRule  # noqa: Y015
+
+@_typing.final
 class Campaign(_message.Message):
     """An active-learning effort on a data set."""
 
@@ -210,6 +247,7 @@ class Campaign(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     PRETRAINING_FIELD_NUMBER: _builtins.int
     FIRST_STRATEGY_FIELD_NUMBER: _builtins.int
+    STOPPING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/campaigns/c"""
     display_name: _builtins.str
@@ -277,6 +315,10 @@ class Campaign(_message.Message):
         the campaign's strategy serves from the first round on.
         """
 
+    @_builtins.property
+    def stopping(self) -> Global___StoppingRule:
+        """When to end before the budget is spent; absent means never."""
+
     def __init__(
         self,
         *,
@@ -302,10 +344,11 @@ class Campaign(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         pretraining: _jobs_pb2.TrainingSettings | None = ...,
         first_strategy: Global___Strategy | None = ...,
+        stopping: Global___StoppingRule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_training", b"initial_training", "patch", b"patch", "pretraining", b"pretraining", "region", b"region", "round_training", b"round_training", "strategy", b"strategy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_training", b"initial_training", "patch", b"patch", "pretraining", b"pretraining", "region", b"region", "round_training", b"round_training", "stopping", b"stopping", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "base_version", b"base_version", "batch_patches", b"batch_patches", "budget_patches", b"budget_patches", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_patches", b"initial_patches", "initial_training", b"initial_training", "model", b"model", "name", b"name", "patch", b"patch", "pool_patches", b"pool_patches", "pretraining", b"pretraining", "region", b"region", "round_training", b"round_training", "seed", b"seed", "state", b"state", "state_reason", b"state_reason", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "base_version", b"base_version", "batch_patches", b"batch_patches", "budget_patches", b"budget_patches", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_patches", b"initial_patches", "initial_training", b"initial_training", "model", b"model", "name", b"name", "patch", b"patch", "pool_patches", b"pool_patches", "pretraining", b"pretraining", "region", b"region", "round_training", b"round_training", "seed", b"seed", "state", b"state", "state_reason", b"state_reason", "stopping", b"stopping", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

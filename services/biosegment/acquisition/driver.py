@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from biosegment.acquisition import record
+from biosegment.acquisition import record, stopping
 from biosegment.client.errors import DomainError
 from biosegment.client.names import project_of
 from biosegment.client.stubs import AsyncStubs
@@ -62,9 +62,10 @@ class Driver:
             AbortedError: Somebody else was faster; look again.
             DomainError: A service refused or is away.
         """
-        current = await record.newest_round(self._stubs, campaign.name)
-        if current is None or current.state == pb.ROUND_STATE_DONE:
-            return await self._next_round(campaign, current, open_round)
+        rounds = await record.rounds_of(self._stubs, campaign.name)
+        if not rounds or rounds[-1].state == pb.ROUND_STATE_DONE:
+            return await self._next_round(campaign, rounds, open_round)
+        current = rounds[-1]
         steps: dict[int, Callable[[], Coroutine[Any, Any, Outcome]]] = {
             pb.ROUND_STATE_RANKING: lambda: self._ranking(campaign, current),
             pb.ROUND_STATE_ANNOTATING: lambda: self._annotating(campaign, current, close_round),
@@ -86,13 +87,17 @@ class Driver:
         return Outcome(True, reason)
 
     async def _next_round(
-        self, campaign: pb.Campaign, last: pb.Round | None, allowed: bool
+        self, campaign: pb.Campaign, rounds: list[pb.Round], allowed: bool
     ) -> Outcome:
+        last = rounds[-1] if rounds else None
         index = record.index_of(last.name) + 1 if last else 1
         labelled = last.labelled_patches if last else 0
         if record.batch_size(campaign, labelled, index) == 0:
             reason = f"The budget of {campaign.budget_patches} patches is spent."
             return await self._end(campaign.name, pb.CAMPAIGN_STATE_FINISHED, reason)
+        enough = stopping.by_metric(campaign.stopping, rounds)
+        if enough:
+            return await self._end(campaign.name, pb.CAMPAIGN_STATE_FINISHED, enough)
         if not allowed:
             return Outcome(False, f"Round {index} waits for a person to open it.")
         # A round that was closed without training has no version of its own.
@@ -149,6 +154,10 @@ class Driver:
         proposals = await record.proposals_of(self._stubs, campaign.name, round_index=index)
         unsettled = sum(proposal.state not in _SETTLED for proposal in proposals)
         answered = sum(proposal.state == pb.PROPOSAL_STATE_DONE for proposal in proposals)
+        if unsettled == len(proposals) and campaign.stopping.uncertainty_fraction:
+            enough = await self._sure(campaign, index, proposals)
+            if enough:
+                return await self._end(campaign.name, pb.CAMPAIGN_STATE_FINISHED, enough)
         if unsettled and not (close_round and answered):
             waits = f"{unsettled} of {len(proposals)} proposals of round {index} wait for answers"
             if close_round:
@@ -164,6 +173,16 @@ class Driver:
             pb.Round(train_job=job.name, revision=job.train_spec.revision),
         )
         return Outcome(True, f"The training {job.name} on {answered} new patches was started.")
+
+    async def _sure(
+        self, campaign: pb.Campaign, index: int, proposals: list[pb.Proposal]
+    ) -> str | None:
+        """Why nobody needs to label a round, None if it is worth it."""
+        ranked = 1 if campaign.base_version else 2
+        if index <= ranked:
+            return None
+        first = await record.proposals_of(self._stubs, campaign.name, round_index=ranked)
+        return stopping.by_uncertainty(campaign.stopping, first, proposals)
 
     async def _start_training(self, campaign: pb.Campaign, current: pb.Round) -> jobs_pb2.Job:
         dataset = await self._stubs.registry.GetDataset(

@@ -19,14 +19,13 @@ async def campaign_of(stubs: AsyncStubs, name: str) -> pb.Campaign:
     return (await stubs.campaigns.GetCampaign(pb.GetCampaignRequest(name=name))).campaign
 
 
-async def newest_round(stubs: AsyncStubs, campaign: str) -> pb.Round | None:
-    """The newest round of a campaign, None if it has none."""
-    found = None
+async def rounds_of(stubs: AsyncStubs, campaign: str) -> list[pb.Round]:
+    """The rounds of a campaign, first to last."""
+    found: list[pb.Round] = []
     request = pb.ListRoundsRequest(parent=campaign, page_size=_PAGE)
     while True:
         page = await stubs.campaigns.ListRounds(request)
-        if page.rounds:
-            found = page.rounds[-1]
+        found += page.rounds
         if not page.next_page_token:
             return found
         request.page_token = page.next_page_token

@@ -59,8 +59,9 @@ class AcquisitionServicer(acquisition_pb2_grpc.AcquisitionServiceServicer):
         message = await self._conductor.advance(
             request.name, asked=True, close_round=request.close_round
         )
+        rounds = await record.rounds_of(self._stubs, request.name)
         return pb.AdvanceCampaignResponse(
             campaign=await record.campaign_of(self._stubs, request.name),
-            round=await record.newest_round(self._stubs, request.name),
+            round=rounds[-1] if rounds else None,
             message=message,
         )

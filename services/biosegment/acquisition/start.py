@@ -1,6 +1,6 @@
 """Checks a campaign against data set, model and strategy, and records it."""
 
-from biosegment.acquisition import defaults
+from biosegment.acquisition import defaults, stopping
 from biosegment.acquisition.candidates import check_fits
 from biosegment.acquisition.strategies.base import read_parameters
 from biosegment.acquisition.strategies.table import find
@@ -44,6 +44,7 @@ async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
     shape = shape_of(dataset.shape)
     defaults.fill(campaign, shape)
     _check_counts(campaign)
+    stopping.check(campaign)
     region = Box.from_proto(campaign.region).within(shape, f"the data set {dataset.name}")
     if region.level != 0:
         raise InvalidArgumentError(

@@ -48,6 +48,20 @@ def start(
     ] = "",
     steps: Annotated[int, typer.Option(min=0, help="Training steps of the first round.")] = 0,
     round_steps: Annotated[int, typer.Option(min=0, help="Training steps of later rounds.")] = 0,
+    stop_uncertainty: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.99,
+            help="End when the entropy of the proposals falls below this fraction of the first.",
+        ),
+    ] = 0.0,
+    stop_patience: Annotated[
+        int, typer.Option(min=0, help="End when this many rounds in a row brought no gain.")
+    ] = 0,
+    stop_gain: Annotated[
+        float, typer.Option(min=0.0, max=0.99, help="The gain in IoU that patience waits for.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     automatic: Annotated[
         bool, typer.Option("--automatic", help="Each step starts the next by itself.")
@@ -61,8 +75,12 @@ def start(
     if evaluate_box is not None and reference is None:
         raise typer.BadParameter("--evaluate-box needs --reference.")
     plan = None if reference is None else (reference, parse.optional_box(evaluate_box))
+    from biosegment.v1.campaigns_pb2 import StoppingRule
     from biosegment.v1.jobs_pb2 import TrainingSettings
 
+    stopping = StoppingRule(
+        uncertainty_fraction=stop_uncertainty, patience=stop_patience, min_gain=stop_gain
+    )
     with session.client() as client:
         campaign = client.start_campaign(
             name,
@@ -82,6 +100,7 @@ def start(
             first_strategy=first_strategy,
             initial_training=TrainingSettings(steps=steps),
             round_training=TrainingSettings(steps=round_steps),
+            stopping=stopping,
             seed=seed,
             automatic=automatic,
             validate_only=check,

@@ -47,6 +47,7 @@ class CampaignVerbs(Verbs):
         first_strategy: str = "",
         initial_training: jobs_pb2.TrainingSettings | None = None,
         round_training: jobs_pb2.TrainingSettings | None = None,
+        stopping: pb.StoppingRule | None = None,
         seed: int = 0,
         automatic: bool = False,
         display_name: str = "",
@@ -75,6 +76,7 @@ class CampaignVerbs(Verbs):
                 labelled.
             initial_training: How to train in the first round.
             round_training: How to fine-tune in later rounds.
+            stopping: When to end before the budget is spent; None means never.
             seed: Of every random choice.
             automatic: Each step starts the next by itself; otherwise only ``advance`` does.
             display_name: For people.
@@ -107,6 +109,7 @@ class CampaignVerbs(Verbs):
             first_strategy=pb.Strategy(name=first_strategy) if first_strategy else None,
             initial_training=initial_training,
             round_training=round_training,
+            stopping=stopping,
             evaluation=self._evaluation(evaluate_on),
             seed=seed,
             automatic=automatic,
