@@ -1,15 +1,19 @@
 """What ranking costs beside the network itself, and choosing among many embeddings.
 
-Brings up a platform of its own on a phantom, scores a pool of patches through ScorePatches as a
-rank job does, and in turns with it runs the bare network forward over the same patches in this
-process: the turns are short, so that a noisy machine slows both alike. The last line is one JSON
-object.
+Brings up a platform of its own on a phantom and has a pool of patches scored in three ways, in
+short turns so that a noisy machine slows all alike: the bare network forward, the library's scoring
+in the same process, and ScorePatches of the running service as a rank job calls it. The last line
+is one JSON object.
 """
 
 import argparse
 import json
+import os
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +28,9 @@ from biosegment.cli.up.platform import Options, Platform
 from biosegment.client import Client
 from biosegment.client.geometry import Box
 from biosegment.client.stubs import SyncStubs
+from biosegment.inference.child.predict import Predictor, default_device
+from biosegment.inference.child.region import score_boxes
 from biosegment.nets import weights
-from biosegment.nets.intensity import unit_scale
-from biosegment.nets.unet import channels_last
 from biosegment.phantom import generate
 from biosegment.runtime import objects
 from biosegment.v1 import inference_pb2, jobs_pb2, registry_pb2
@@ -47,7 +51,7 @@ def main() -> None:
         given.patches, given.turn, given.embeddings = 200, 100, 10_000
     result = {
         "threads": torch.get_num_threads(),
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "device": default_device().type,
         **scoring(given.patches, given.turn),
         "embeddings": given.embeddings,
         **choosing(given.embeddings),
@@ -87,9 +91,6 @@ def _in_turns(
     record = stubs.registry.GetModelVersion(
         registry_pb2.GetModelVersionRequest(name=version)
     ).version
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    loaded = weights.load(objects.read(stubs, record.weights))
-    network = channels_last(loaded.module.eval().to(device))
     at_once = max(1, FORWARD_PIXELS // (PATCH[1] * PATCH[2]))
 
     def ranked(part: list[Box]) -> float:
@@ -103,41 +104,71 @@ def _in_turns(
         assert found == len(part)
         return time.perf_counter() - begin
 
-    def bare(part: list[Box]) -> float:
-        sections = unit_scale(np.concatenate([raw[box.slices] for box in part]))
-        batches = [
-            batch.unsqueeze(1).to(device).contiguous(memory_format=torch.channels_last)
-            for batch in torch.from_numpy(sections).split(at_once)
-        ]
-        begin = time.perf_counter()
-        with torch.inference_mode():
-            for batch in batches:
-                network(batch)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-        return time.perf_counter() - begin
+    # A process in a session of its own, as the service's are: the kernel shares the processor out
+    # among sessions first, so in this one the network would run at another speed.
+    with ProcessPoolExecutor(1, get_context("spawn"), os.setsid) as process:
+        process.submit(_load, objects.read(stubs, record.weights)).result()
 
-    # Loads the network and warms both sides.
-    for way in (ranked, bare):
-        way(boxes[:at_once])
-    times = []
-    for number, start in enumerate(range(0, len(boxes), turn)):
-        part = boxes[start : start + turn]
-        # Each goes first as often as the other.
-        if number % 2:
-            second = ranked(part)
-            times.append((bare(part), second))
-        else:
-            times.append((bare(part), ranked(part)))
-        print(f"turn {number + 1}: bare {times[-1][0]:.2f} s, ranked {times[-1][1]:.2f} s")
-    both = np.array(times)
+        def here(way: Callable[..., float]) -> Callable[[list[Box]], float]:
+            return lambda part: process.submit(way, [raw[box.slices] for box in part]).result()
+
+        ways = {"bare": here(_bare), "library": here(_library), "service": ranked}
+        for way in ways.values():
+            # Loads the network and warms it.
+            way(boxes[:at_once])
+        times: dict[str, list[float]] = {name: [] for name in ways}
+        for number, start in enumerate(range(0, len(boxes), turn)):
+            part = boxes[start : start + turn]
+            names = list(ways)
+            # Each goes first, in the middle and last as often as the others.
+            for name in (*names[number % 3 :], *names[: number % 3]):
+                times[name].append(ways[name](part))
+            print(", ".join(f"{name} {took[-1]:.2f} s" for name, took in times.items()))
+    bare = np.array(times["bare"])
     return {
         "patches": len(boxes),
-        "bare_seconds": round(float(both[:, 0].sum()), 3),
-        "ranked_seconds": round(float(both[:, 1].sum()), 3),
-        "ratio": round(float(both[:, 1].sum() / both[:, 0].sum()), 3),
-        "ratio_median_of_turns": round(float(np.median(both[:, 1] / both[:, 0])), 3),
+        **{f"{name}_seconds": round(sum(took), 3) for name, took in times.items()},
+        # The library's path in the process that runs the bare network, and the running service.
+        **{
+            f"{name}_ratio": round(float(np.sum(times[name]) / bare.sum()), 3)
+            for name in ("library", "service")
+        },
+        **{
+            f"{name}_ratio_median_of_turns": round(float(np.median(times[name] / bare)), 3)
+            for name in ("library", "service")
+        },
     }
+
+
+_loaded: list[Predictor] = []
+
+
+def _load(data: bytes) -> None:
+    found = weights.load(data)
+    _loaded.append(Predictor(found.module, found.classes, FORWARD_PIXELS))
+
+
+def _bare(patches: list[NDArray[np.uint8]]) -> float:
+    """Seconds of the forwards alone, their inputs being in place."""
+    predictor = _loaded[0]
+    at_once = max(1, FORWARD_PIXELS // (PATCH[1] * PATCH[2]))
+    batches = predictor.tensor(np.concatenate(patches)).split(at_once)
+    begin = time.perf_counter()
+    with torch.inference_mode():
+        for batch in batches:
+            predictor.module(batch)
+        if predictor.device.type == "cuda":
+            torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def _library(patches: list[NDArray[np.uint8]]) -> float:
+    """Seconds of scoring: inputs, forwards, statistics, answers."""
+    boxes = [Box.at((number, 0, 0), PATCH) for number in range(len(patches))]
+    begin = time.perf_counter()
+    found = score_boxes(_loaded[0], lambda box: patches[box.start[0]], boxes)
+    assert np.isfinite(found.statistics).all()
+    return time.perf_counter() - begin
 
 
 def choosing(count: int) -> dict[str, float]:
