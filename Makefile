@@ -11,11 +11,8 @@ STRATEGIES ?= random,entropy,entropy+pretrain
 SEEDS ?= 0-4
 PROTOCOL ?= reduced
 
-<<<<<<< HEAD
-.PHONY: help setup demo test test-slow bench-labels bench-rank lint types proto proto-check check clean
-=======
-.PHONY: help setup demo test test-slow bench-labels bench-training lint types proto proto-check check clean
->>>>>>> bench
+.PHONY: help setup demo test test-slow bench-labels bench-rank bench-training
+.PHONY: lint types proto proto-check check clean
 
 help: ## List the targets
 	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,13 +37,11 @@ test-slow: setup ## The tests over a minute
 bench-labels: setup ## Learning curves: DATA=… STRATEGIES=a,b SEEDS=0-4 PROTOCOL=reduced|full [BENCH_ARGS=…]
 	$(BIN)/python -m benchmarks.label_efficiency --data '$(DATA)' --strategies '$(STRATEGIES)' --seeds '$(SEEDS)' --protocol $(PROTOCOL) $(BENCH_ARGS)
 
-<<<<<<< HEAD
 bench-rank: setup ## What ranking costs beside the bare network; BENCH_ARGS=--quick for a short run
 	$(BIN)/python -m benchmarks.rank $(BENCH_ARGS)
-=======
+
 bench-training: setup ## What a training step costs beside the network's own work
 	$(BIN)/python -m benchmarks.training_step $(BENCH_ARGS)
->>>>>>> bench
 
 check: lint types proto-check ## Every static check
 

@@ -64,7 +64,8 @@ def scoring(patches: int, turn: int) -> dict[str, Any]:
     phantom = generate(shape=SHAPE, voxel_size=(45.0, 9.2, 9.2), seed=1)
     rng = np.random.default_rng(0)
     rooms = [n - p + 1 for n, p in zip(SHAPE, PATCH, strict=True)]
-    boxes = [Box.at(tuple(map(int, at)), PATCH) for at in rng.integers(0, rooms, (patches, 3))]
+    places = rng.integers(0, rooms, (patches, 3)).tolist()
+    boxes = [Box.at((z, y, x), PATCH) for z, y, x in places]
     with tempfile.TemporaryDirectory() as folder:
         tifffile.imwrite(Path(folder) / "raw.tif", phantom.raw)
         options = Options(home=Path(folder) / "home", import_roots=[Path(folder)])
@@ -152,7 +153,7 @@ def _bare(patches: list[NDArray[np.uint8]]) -> float:
     """Seconds of the forwards alone, their inputs being in place."""
     predictor = _loaded[0]
     at_once = max(1, FORWARD_PIXELS // (PATCH[1] * PATCH[2]))
-    batches = predictor.tensor(np.concatenate(patches)).split(at_once)
+    batches = torch.split(predictor.tensor(np.concatenate(patches)), at_once)
     begin = time.perf_counter()
     with torch.inference_mode():
         for batch in batches:
@@ -177,14 +178,14 @@ def choosing(count: int) -> dict[str, float]:
     # Something like the network's: not negative, in clumps.
     middles = rng.gamma(1.0, 1.0, (50, FEATURES))
     rows = middles[rng.integers(0, 50, count + 500)] * rng.gamma(4.0, 0.25, (count + 500, 1))
-    rows = (rows + rng.gamma(1.0, 0.2, rows.shape)).astype(np.float32)
+    embeddings: NDArray[np.float32] = (rows + rng.gamma(1.0, 0.2, rows.shape)).astype(np.float32)
     side = int(np.ceil(np.sqrt(count + 500)))
     boxes = [Box.at((0, 128 * (n // side), 128 * (n % side)), PATCH) for n in range(count + 500)]
     candidates = Candidates(
         boxes=boxes[:count],
-        embeddings=rows[:count],
+        embeddings=embeddings[:count],
         labelled=boxes[count:],
-        labelled_embeddings=rows[count:],
+        labelled_embeddings=embeddings[count:],
         statistics={"entropy": rng.random(count)},
     )
     seconds = {}
