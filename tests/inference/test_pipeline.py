@@ -52,7 +52,7 @@ class Store:
         self.written[box.slices] = labels
 
     def run(self, predictor, blocks, check=lambda: None):
-        pipeline = Pipeline(predictor, self.read, self.write, SHAPE)
+        pipeline = Pipeline(predictor, self.read, {"labels": self.write}, SHAPE)
         pipeline.run(blocks, self.reports.append, check)
 
 

@@ -130,13 +130,19 @@ def test_a_campaign_can_begin_with_what_the_raw_voxels_teach(world: World) -> No
 
 def test_a_segmentation_equals_the_direct_prediction_and_is_exported(world: World) -> None:
     client = world.client
-    job = client.wait(client.segment("unet/latest", "em", segmentation="seg1", block=(1, 64, 64)))
+    started = client.segment("unet/latest", "em", segmentation="seg1", entropy_volume="unsure")
+    job = client.wait(started)
     assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED
     assert job.blocks.done == job.blocks.total
     volume = job.result.segment_result.volume
     version = client.segmentations("em")[0].version
     direct = client.predict(version, "em", Box.of_shape(SHAPE))
     assert np.array_equal(client.read(volume), direct)
+    unsure = "projects/default/volumes/unsure"
+    entropy = client.predict(version, "em", Box.of_shape(SHAPE), output="entropy")
+    assert np.allclose(client.read(unsure), entropy, atol=1e-6)
+    assert entropy.max() > 0
+    assert job.result.segment_result.entropy_volume == unsure
     client.wait(client.export(volume, world.folder / "seg1.tif"))
     assert np.array_equal(tifffile.imread(world.folder / "seg1.tif"), direct)
     client.wait(client.export(volume, world.folder / "seg1.zarr", format="ome-zarr"))

@@ -887,6 +887,7 @@ class SegmentSpec(_message.Message):
     BOX_FIELD_NUMBER: _builtins.int
     SEGMENTATION_FIELD_NUMBER: _builtins.int
     BLOCK_FIELD_NUMBER: _builtins.int
+    ENTROPY_VOLUME_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """The data set."""
     version: _builtins.str
@@ -895,6 +896,10 @@ class SegmentSpec(_message.Message):
     """The volume to make (projects/p/volumes/v)."""
     segmentation: _builtins.str
     """The segmentation's name (projects/p/datasets/d/segmentations/s)."""
+    entropy_volume: _builtins.str
+    """The volume to make of the uncertainty (projects/p/volumes/v): entropy of
+    the class probabilities in nats, float32; empty means none.
+    """
     @_builtins.property
     def box(self) -> _types_pb2.Box:
         """The voxels to segment; absent means all. The output has the extent of the
@@ -916,10 +921,11 @@ class SegmentSpec(_message.Message):
         box: _types_pb2.Box | None = ...,
         segmentation: _builtins.str = ...,
         block: _types_pb2.Shape | None = ...,
+        entropy_volume: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box", "dataset", b"dataset", "segmentation", b"segmentation", "version", b"version", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box", "dataset", b"dataset", "entropy_volume", b"entropy_volume", "segmentation", b"segmentation", "version", b"version", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -933,19 +939,23 @@ class SegmentResult(_message.Message):
 
     VOLUME_FIELD_NUMBER: _builtins.int
     VOXELS_FIELD_NUMBER: _builtins.int
+    ENTROPY_VOLUME_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     """The label volume."""
     voxels: _builtins.int
     """Voxels segmented."""
+    entropy_volume: _builtins.str
+    """The uncertainty volume, if one was asked for."""
     def __init__(
         self,
         *,
         volume: _builtins.str = ...,
         voxels: _builtins.int = ...,
+        entropy_volume: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["volume", b"volume", "voxels", b"voxels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entropy_volume", b"entropy_volume", "volume", b"volume", "voxels", b"voxels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,6 +22,12 @@ _RUN_LENGTH = 4
 # Interpreter, torch and its libraries, measured on Linux without a GPU.
 _PROCESS_BYTES = 600 << 20
 _PAGE = 1000
+# As the child's predict names its outputs; it is not imported here, for it imports torch.
+LABELS, ENTROPY = "labels", "entropy"
+_KINDS = {
+    LABELS: (storage_pb2.VOLUME_KIND_LABELS, types_pb2.DATA_TYPE_UINT8),
+    ENTROPY: (storage_pb2.VOLUME_KIND_IMAGE, types_pb2.DATA_TYPE_FLOAT32),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +87,21 @@ async def plan(
         raise InvalidArgumentError(
             f"The output must belong to {parent}, and the segmentation to {spec.dataset}."
         )
+    if spec.entropy_volume:
+        names.parse(names.VOLUME, spec.entropy_volume)
+        if names.project_of(spec.entropy_volume) != parent or spec.entropy_volume == spec.volume:
+            raise InvalidArgumentError(
+                f"{spec.entropy_volume} cannot be the uncertainty volume: it must belong to "
+                f"{parent}, and be another than {spec.volume}.",
+                field="spec.entropy_volume",
+            )
     box = subject.box(spec.box) if spec.HasField("box") else Box.of_shape(subject.shape)
     spec.box.CopyFrom(box.to_proto())
     block = _block(spec, subject.shape)
     spec.block.CopyFrom(shape_proto(block))
     await _check_free(stubs, spec)
-    return Plan(spec, box.voxels, _memory(subject, block, forward_pixels))
+    result_bytes = sum(arrays.dtype_of(_KINDS[output][1]).itemsize for output in volume_names(spec))
+    return Plan(spec, box.voxels, _memory(subject, block, forward_pixels, result_bytes))
 
 
 def chunk_and_unit(shape: ZYX) -> tuple[ZYX, ZYX]:
@@ -137,22 +152,35 @@ def blocks(spec: jobs_pb2.SegmentSpec) -> jobs_pb2.PlanBlocksRequest:
     )
 
 
-def output_volume(spec: jobs_pb2.SegmentSpec, dataset: registry_pb2.Dataset) -> storage_pb2.Volume:
-    """What to ask storage for: class values, 0 where nothing was predicted."""
+def volume_names(spec: jobs_pb2.SegmentSpec) -> dict[str, str]:
+    """Names of the volumes that a segmentation makes, by what the child is to write to them."""
+    made = {LABELS: spec.volume}
+    if spec.entropy_volume:
+        made[ENTROPY] = spec.entropy_volume
+    return made
+
+
+def output_volumes(
+    spec: jobs_pb2.SegmentSpec, dataset: registry_pb2.Dataset
+) -> list[storage_pb2.Volume]:
+    """What to ask storage for: class values and entropies, 0 where nothing was predicted."""
     chunk, unit = chunk_and_unit(shape_of(dataset.shape))
     level = storage_pb2.VolumeLevel(
         shape=dataset.shape, chunk=shape_proto(chunk), write_unit=shape_proto(unit)
     )
-    return storage_pb2.Volume(
-        name=spec.volume,
-        kind=storage_pb2.VOLUME_KIND_LABELS,
-        data_type=types_pb2.DATA_TYPE_UINT8,
-        voxel_size=dataset.voxel_size,
-        levels=[level],
-    )
+    return [
+        storage_pb2.Volume(
+            name=name,
+            kind=_KINDS[output][0],
+            data_type=_KINDS[output][1],
+            voxel_size=dataset.voxel_size,
+            levels=[level],
+        )
+        for output, name in volume_names(spec).items()
+    ]
 
 
-def _memory(subject: Subject, block: ZYX, forward_pixels: int) -> int:
+def _memory(subject: Subject, block: ZYX, forward_pixels: int, result_bytes: int) -> int:
     margin = catalog.halo(subject.parameters) + 2 ** int(subject.parameters["levels"])
     around = (
         block[0],
@@ -161,7 +189,7 @@ def _memory(subject: Subject, block: ZYX, forward_pixels: int) -> int:
     )
     voxel_bytes = arrays.dtype_of(subject.raw.data_type).itemsize
     # Two blocks are read, and two results held, at a time.
-    held = 2 * prod(around) * voxel_bytes + 2 * prod(block)
+    held = 2 * prod(around) * voxel_bytes + 2 * prod(block) * result_bytes
     return (
         _PROCESS_BYTES
         + held
@@ -171,14 +199,12 @@ def _memory(subject: Subject, block: ZYX, forward_pixels: int) -> int:
 
 
 async def _check_free(stubs: AsyncStubs, spec: jobs_pb2.SegmentSpec) -> None:
-    try:
-        await stubs.storage.GetVolume(storage_pb2.GetVolumeRequest(name=spec.volume))
-    except NotFoundError:
-        pass
-    else:
-        raise AlreadyExistsError(
-            f"There is already a volume {spec.volume}; take another name.", name=spec.volume
-        )
+    for name in volume_names(spec).values():
+        try:
+            await stubs.storage.GetVolume(storage_pb2.GetVolumeRequest(name=name))
+        except NotFoundError:
+            continue
+        raise AlreadyExistsError(f"There is already a volume {name}; take another name.", name=name)
     request = registry_pb2.ListSegmentationsRequest(parent=spec.dataset, page_size=_PAGE)
     while True:
         page = await stubs.registry.ListSegmentations(request)

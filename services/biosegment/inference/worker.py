@@ -27,27 +27,31 @@ class SegmentHandler:
         answer = await ctx.stubs.registry.GetDataset(
             registry_pb2.GetDatasetRequest(name=spec.dataset)
         )
-        # The id comes from the job: another attempt finds the volume that the first one made, and
-        # no other job's volume is ever taken for it.
-        request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{ctx.job.name}/{spec.volume}"))
-        volume = segmentation.output_volume(spec, answer.dataset)
-        await ctx.stubs.storage.CreateVolume(
-            storage_pb2.CreateVolumeRequest(request_id=request_id, volume=volume)
-        )
+        for volume in segmentation.output_volumes(spec, answer.dataset):
+            # The id comes from the job: another attempt finds the volumes that the first one made,
+            # and no other job's volume is ever taken for one of them.
+            request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{ctx.job.name}/{volume.name}"))
+            await ctx.stubs.storage.CreateVolume(
+                storage_pb2.CreateVolumeRequest(request_id=request_id, volume=volume)
+            )
         return BlockPlan(segmentation.blocks(spec))
 
     async def _finish(self, ctx: JobContext) -> jobs_pb2.JobResult:
         spec = ctx.job.segment_spec
+        volumes = list(segmentation.volume_names(spec).values())
         await self._calls.work(
             "segment:finish",
             on_report=lambda report: ctx.progress(**report),
             cancelled=ctx.cancelled,
-            volume=spec.volume,
+            volumes=volumes,
         )
-        await ctx.stubs.storage.FinishVolume(storage_pb2.FinishVolumeRequest(name=spec.volume))
+        for volume in volumes:
+            await ctx.stubs.storage.FinishVolume(storage_pb2.FinishVolumeRequest(name=volume))
         return jobs_pb2.JobResult(
             segment_result=jobs_pb2.SegmentResult(
-                volume=spec.volume, voxels=_segmented_voxels(ctx.job)
+                volume=spec.volume,
+                voxels=_segmented_voxels(ctx.job),
+                entropy_volume=spec.entropy_volume,
             )
         )
 
@@ -92,7 +96,7 @@ class BlocksHandler:
             cancelled=ctx.cancelled,
             dataset=spec.dataset,
             version=spec.version,
-            volume=spec.volume,
+            volumes=segmentation.volume_names(spec),
             blocks=[(n, part) for n, part in parts if part is not None],
             forward_pixels=self._calls.forward_pixels,
         )

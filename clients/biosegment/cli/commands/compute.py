@@ -90,13 +90,16 @@ def segment(
         str | None, typer.Option(help="Name of the segmentation.  [default: after the job]")
     ] = None,
     box: Annotated[str | None, typer.Option(help=f"Only these voxels, {parse.BOX_HELP}")] = None,
+    entropy: Annotated[
+        str | None, typer.Option(help="Name of a volume to make of the uncertainty as well.")
+    ] = None,
     wait: Wait = True,
 ) -> None:
     """Segment a whole data set."""
     session = session_of(ctx)
     place = parse.optional_box(box)
     with session.client() as client:
-        job = client.segment(version, dataset, segmentation=name, box=place)
+        job = client.segment(version, dataset, segmentation=name, box=place, entropy_volume=entropy)
         finish(session, client, job, wait=wait)
 
 

@@ -108,6 +108,7 @@ class ComputeVerbs(Verbs):
         segmentation: str | None = None,
         box: Box | None = None,
         block: ZYX | None = None,
+        entropy_volume: str | None = None,
     ) -> jobs_pb2.Job:
         """Starts the segmentation of a whole data set, block by block.
 
@@ -118,6 +119,8 @@ class ComputeVerbs(Verbs):
                 (``<data set>-<name>``); None names both after the job.
             box: The voxels to segment; None means all.
             block: Extent of one block (z, y, x); None lets the service choose.
+            entropy_volume: Name of a volume to make of the uncertainty: entropy of the class
+                probabilities in nats, float32, multiscale; None makes none.
 
         Returns:
             The job; once it succeeded, ``result.segment_result.volume`` names what it made.
@@ -133,6 +136,7 @@ class ComputeVerbs(Verbs):
             version=self.name(names.VERSION, version),
             box=box.to_proto() if box else None,
             block=shape_proto(block) if block else None,
+            entropy_volume=self.name(names.VOLUME, entropy_volume) if entropy_volume else "",
         )
         if segmentation is not None:
             names.check_id(segmentation, "segmentation name")

@@ -1,6 +1,6 @@
 """Arrays in, predictions out: one network over tiles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,7 +113,24 @@ def predict(
     Raises:
         OutOfMemoryError: Even the smallest tile is too large for the device.
     """
-    made = _empty(output, len(predictor.classes), box.shape)
+    (made,) = predict_all(
+        predictor, raw, origin=origin, shape=shape, box=box, outputs=(output,), check=check
+    )
+    return made
+
+
+def predict_all(
+    predictor: Predictor,
+    raw: NDArray[Any],
+    *,
+    origin: ZYX,
+    shape: ZYX,
+    box: Box,
+    outputs: Sequence[str],
+    check: Callable[[], None] = _nothing,
+) -> tuple[NDArray[Any], ...]:
+    """Several outputs of a box from one pass of the network; else as ``predict``."""
+    made = tuple(_empty(output, len(predictor.classes), box.shape) for output in outputs)
     begin = box.start[0]
     while begin < box.stop[0]:
         rest = Box((begin, *box.start[1:]), box.stop)
@@ -127,7 +144,9 @@ def predict(
             ):
                 check()
                 seen = tiles.cut(raw, origin, shape, tile)
-                made[_place(tile, box)] = _forward(predictor, seen, tile, output)
+                parts = _forward(predictor, seen, tile, outputs)
+                for whole, part in zip(made, parts, strict=True):
+                    whole[_place(tile, box)] = part
                 begin = tile.z.start
             begin = box.stop[0]
         except RuntimeError as error:
@@ -155,9 +174,13 @@ def _place(tile: tiles.Tile, box: Box) -> tuple[Any, ...]:
 
 @torch.inference_mode()
 def _forward(
-    predictor: Predictor, seen: NDArray[Any], tile: tiles.Tile, output: str
-) -> NDArray[Any]:
+    predictor: Predictor, seen: NDArray[Any], tile: tiles.Tile, outputs: Sequence[str]
+) -> list[NDArray[Any]]:
     logits = predictor.module(predictor.tensor(seen))[:, :, tile.y.core, tile.x.core]
+    return [_output(predictor, logits, output) for output in outputs]
+
+
+def _output(predictor: Predictor, logits: Tensor, output: str) -> NDArray[Any]:
     if output == LABELS:
         values = torch.from_numpy(value_table(predictor.classes)).to(predictor.device)
         return _to_numpy(values[logits.argmax(dim=1)])

@@ -1,26 +1,25 @@
 """Blocks of a whole-volume segmentation: read ahead, predict, write, all three at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from biosegment.client.connection import Connection
 from biosegment.client.errors import DomainError, JobCancelledError
 from biosegment.client.geometry import ZYX, Box
 from biosegment.client.stubs import SyncStubs
-from biosegment.inference.child.predict import Predictor, predict
+from biosegment.inference.child.predict import Predictor, predict_all
 from biosegment.inference.child.session import opened
 from biosegment.inference.child.tiles import input_box
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.runtime.child import ChildContext, ChildFailedError
 
 Read = Callable[[Box], NDArray[Any]]
-Write = Callable[[Box, NDArray[np.uint8]], None]
+Write = Callable[[Box, NDArray[Any]], None]
 BlockReport = dict[str, Any]
 
 
@@ -31,13 +30,14 @@ class Pipeline:
     Attributes:
         predictor: The network.
         read: Reads raw voxels; called in a thread.
-        write: Writes class values, and returns once they are stored; called in a thread.
+        writes: By output of ``predict``: writes it, and returns once it is stored; called in a
+            thread.
         shape: Extent of the volume.
     """
 
     predictor: Predictor
     read: Read
-    write: Write
+    writes: Mapping[str, Write]
     shape: ZYX
 
     def run(
@@ -64,7 +64,7 @@ class Pipeline:
                     reader.submit(self.read, self._around(following[0][1])) if following else None
                 )
                 try:
-                    labels = self._predict(raw.result(), box, check)
+                    made = self._predict(raw.result(), box, check)
                 except JobCancelledError:
                     raise
                 except Exception as error:  # noqa: BLE001 - one block must not stop the others
@@ -73,7 +73,7 @@ class Pipeline:
                 # One write at a time: memory holds at most two results.
                 if stored is not None:
                     stored.result()
-                stored = writer.submit(self._store, index, box, labels, report)
+                stored = writer.submit(self._store, index, box, made, report)
             if stored is not None:
                 stored.result()
 
@@ -81,19 +81,29 @@ class Pipeline:
         module = self.predictor.module
         return input_box(box, self.shape, halo=module.halo, stride=module.stride)
 
-    def _predict(self, raw: NDArray[Any], box: Box, check: Callable[[], None]) -> NDArray[np.uint8]:
-        origin = self._around(box).start
-        return predict(self.predictor, raw, origin=origin, shape=self.shape, box=box, check=check)
+    def _predict(
+        self, raw: NDArray[Any], box: Box, check: Callable[[], None]
+    ) -> tuple[NDArray[Any], ...]:
+        return predict_all(
+            self.predictor,
+            raw,
+            origin=self._around(box).start,
+            shape=self.shape,
+            box=box,
+            outputs=tuple(self.writes),
+            check=check,
+        )
 
     def _store(
         self,
         index: int,
         box: Box,
-        labels: NDArray[np.uint8],
+        made: tuple[NDArray[Any], ...],
         report: Callable[[BlockReport], None],
     ) -> None:
         try:
-            self.write(box, labels)
+            for write, array in zip(self.writes.values(), made, strict=True):
+                write(box, array)
         except Exception as error:  # noqa: BLE001 - one block must not stop the others
             report({"block": index, "error": _portable(error)})
         else:
@@ -113,26 +123,39 @@ def segment_blocks(
     connection: str,
     dataset: str,
     version: str,
-    volume: str,
+    volumes: dict[str, str],
     blocks: list[tuple[int, Box]],
     forward_pixels: int,
 ) -> None:
-    """Segments blocks of a data set into a label volume; reports as ``Pipeline.run`` does."""
+    """Segments blocks of a data set into volumes; reports as ``Pipeline.run`` does.
+
+    Args:
+        context: Of the child.
+        connection: Path of the connection file.
+        dataset: projects/p/datasets/d
+        version: The model version.
+        volumes: Name of the volume to write, by output of ``predict``.
+        blocks: (index, voxels to write) of each.
+        forward_pixels: Pixels in one forward.
+    """
     with opened(
         connection, dataset=dataset, version=version, forward_pixels=forward_pixels
     ) as session:
-        target = VolumeArray.open(session.stubs, volume)
-        Pipeline(session.predictor, session.raw.read, target.write, session.raw.shape()).run(
+        writes = {
+            output: VolumeArray.open(session.stubs, name).write for output, name in volumes.items()
+        }
+        Pipeline(session.predictor, session.raw.read, writes, session.raw.shape()).run(
             blocks, context.report, context.check
         )
 
 
-def finish(context: ChildContext, *, connection: str, volume: str) -> None:
-    """Fills the coarser levels of a label volume, reporting progress."""
+def finish(context: ChildContext, *, connection: str, volumes: list[str]) -> None:
+    """Fills the coarser levels of volumes, reporting progress."""
 
     def progress(done: int, total: int) -> None:
         context.check()
         context.report({"done": done, "total": total, "stage": "pyramid"})
 
     with SyncStubs(Connection.load(Path(connection))) as stubs:
-        build_pyramid(VolumeArray.open(stubs, volume), progress)
+        for volume in volumes:
+            build_pyramid(VolumeArray.open(stubs, volume), progress)
