@@ -46,6 +46,10 @@ class Part:
         """The part of it between two y."""
         return Part(self.raw[:, start:stop], self.labels[:, start:stop])
 
+    def columns(self, start: int, stop: int) -> "Part":
+        """The part of it between two x."""
+        return Part(self.raw[:, :, start:stop], self.labels[:, :, start:stop])
+
 
 @dataclass(frozen=True, slots=True)
 class Data:
@@ -74,7 +78,7 @@ def load(name: str, binning: int, *, tune: bool = False, root: Path | None = Non
         name: A folder of the root with raw.tif and mito.tif, "folder:labels" for other labels
             (labels.tif), or "phantom".
         binning: In-plane binning.
-        tune: Leave the second half alone, and evaluate on the last quarter of the first: for
+        tune: Leave the second half alone, and evaluate on the last third of the first's x: for
             choosing settings.
         root: Where the folders are; without one DATA_ROOT of the environment says it.
 
@@ -83,12 +87,13 @@ def load(name: str, binning: int, *, tune: bool = False, root: Path | None = Non
         InvalidArgumentError: Raw and labels differ in extent, or nothing is labelled.
     """
     whole = binned(_phantom() if name == PHANTOM else _read(name, root or data_root()), binning)
-    height = whole.shape[1]
-    half, quarter = height // 2, height * 3 // 8
+    _, height, width = whole.shape
+    half, cut = height // 2, width * 2 // 3
+    train = whole.rows(0, half)
     made = (
-        Data(f"{name}-tune", whole.rows(0, quarter), whole.rows(quarter, half))
+        Data(f"{name}-tune", train.columns(0, cut), train.columns(cut, width))
         if tune
-        else Data(name, whole.rows(0, half), whole.rows(half, height))
+        else Data(name, train, whole.rows(half, height))
     )
     if len(made.classes) < 2:
         raise InvalidArgumentError(f"The labels of {name} hold one class only; nothing to learn.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.label_efficiency.plan import parse
+from benchmarks.label_efficiency.plan import ALL
 from benchmarks.label_efficiency.protocol import Protocol
 from benchmarks.label_efficiency.statistics import (
     Budgets,
@@ -22,7 +22,6 @@ from benchmarks.label_efficiency.statistics import (
 from benchmarks.label_efficiency.store import Curve
 
 BASELINES = ("random", "foreground_random")
-_ALL = "all"
 Seeds = Mapping[int, Budgets]
 
 
@@ -40,7 +39,7 @@ def write(folder: Path, name: str, protocol: Protocol, curves: Sequence[Curve]) 
     """
     (folder / "curves.csv").write_text(table(curves))
     found = by_strategy(curves)
-    full = {text: seeds for text, seeds in found.items() if parse(text).strategy == _ALL}
+    full = {text: seeds for text, seeds in found.items() if text.partition("+")[0] == ALL}
     learned = {text: seeds for text, seeds in found.items() if text not in full}
     summary = summaries(learned, full)
     (folder / "report.md").write_text(page(name, protocol, learned, full, summary))
@@ -67,7 +66,7 @@ def summaries(learned: Mapping[str, Seeds], full: Mapping[str, Seeds]) -> dict[s
     """Per strategy: final IoU, area, labels to reach random's final IoU, share of supervision."""
     random = learned.get("random")
     target = _last(random) if random else None
-    best = _last(full[_ALL]) if _ALL in full else None
+    best = _last(full[ALL]) if ALL in full else None
     made: dict[str, Any] = {}
     for text, seeds in learned.items():
         final = _last(seeds)

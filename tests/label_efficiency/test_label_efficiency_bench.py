@@ -11,7 +11,7 @@ from benchmarks.label_efficiency.data import Data, Part, binned, load
 from benchmarks.label_efficiency.plan import parse
 from benchmarks.label_efficiency.protocol import FULL, REDUCED, Effort
 from benchmarks.label_efficiency.report import write
-from benchmarks.label_efficiency.store import Store
+from benchmarks.label_efficiency.store import Curve, Round, Store
 from benchmarks.label_efficiency.trial import Trial
 from biosegment.acquisition.strategies.table import strategies
 from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
@@ -150,6 +150,13 @@ def test_the_report_says_what_the_curves_say(data, tmp_path):
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_curves_of_strategies_that_are_not_installed_are_still_reported(tmp_path):
+    store = Store(tmp_path)
+    store.write_curve(Curve("of_another_package+pretrain", 0, (Round(3, 0.5, 1.0, (1, 2, 3)),)))
+    summary = write(tmp_path, "phantom", TINY, store.curves())
+    assert summary["strategies"]["of_another_package+pretrain"]["iou"] == 0.5
+
+
 def test_plans_are_read_and_wrong_ones_refused():
     plan = parse("random>entropy:max_overlap=0.5+pretrain")
     assert (plan.first, plan.strategy, plan.pretrain) == ("random", "entropy", True)
@@ -178,14 +185,18 @@ def test_halves_do_not_touch_and_choosing_leaves_the_test_half_alone(tmp_path):
     import tifffile
 
     (tmp_path / "set").mkdir()
-    raw = np.broadcast_to(np.arange(32, dtype=np.uint8)[:, None], (2, 32, 8))
-    tifffile.imwrite(tmp_path / "set" / "raw.tif", raw)
-    tifffile.imwrite(tmp_path / "set" / "mito.tif", (raw % 2).astype(np.uint8))
-    for tune, train, test in ((False, (0, 16), (16, 32)), (True, (0, 12), (12, 16))):
+    y, x = np.mgrid[:32, :12].astype(np.uint8)
+    tifffile.imwrite(tmp_path / "set" / "raw.tif", np.stack([y, x]))
+    tifffile.imwrite(tmp_path / "set" / "mito.tif", np.stack([y % 2, x % 2]))
+    for tune, train, test in (
+        (False, ((0, 16), (0, 12)), ((16, 32), (0, 12))),
+        (True, ((0, 16), (0, 8)), ((0, 16), (8, 12))),
+    ):
         made = load("set", 1, tune=tune, root=tmp_path)
         assert made.classes == (0, 1)
-        for part, (low, high) in ((made.train, train), (made.test, test)):
-            assert np.unique(part.raw).tolist() == list(range(low, high))
+        for part, extents in ((made.train, train), (made.test, test)):
+            for plane, (low, high) in zip(part.raw, extents, strict=True):
+                assert np.unique(plane).tolist() == list(range(low, high))
 
 
 def test_missing_data_is_said_in_one_sentence(tmp_path, monkeypatch, capsys):
