@@ -16,6 +16,7 @@ from benchmarks.label_efficiency.statistics import (
     by_strategy,
     difference,
     estimate,
+    furthest,
     labels_to_reach,
     mean_curve,
 )
@@ -41,12 +42,13 @@ def write(folder: Path, name: str, protocol: Protocol, curves: Sequence[Curve]) 
     found = by_strategy(curves)
     full = {text: seeds for text, seeds in found.items() if text.partition("+")[0] == ALL}
     learned = {text: seeds for text, seeds in found.items() if text not in full}
-    summary = summaries(learned, full)
+    complete = {text: furthest(seeds) for text, seeds in learned.items()}
+    summary = summaries(complete, full)
     (folder / "report.md").write_text(page(name, protocol, learned, full, summary))
     if learned:
         from benchmarks.label_efficiency.figure import draw
 
-        draw(folder / "figure.png", f"{name}, {protocol.name} protocol", learned, full)
+        draw(folder / "figure.png", f"{name}, {protocol.name} protocol", complete, full)
     return {"data": name, "protocol": protocol.name, "strategies": summary}
 
 

@@ -99,6 +99,12 @@ def labels_to_reach(points: Budgets, iou: float) -> float | None:
     return None
 
 
+def furthest(seeds: Mapping[int, Budgets]) -> dict[int, Budgets]:
+    """The seeds that have come as far as any; those still running would cut the others short."""
+    last = max(max(points) for points in seeds.values())
+    return {seed: points for seed, points in seeds.items() if max(points) == last}
+
+
 def mean_curve(seeds: Mapping[int, Budgets]) -> dict[int, float]:
     """Mean IoU at each budget that every seed has."""
     common = set.intersection(*(set(points) for points in seeds.values()))

@@ -8,6 +8,7 @@ from benchmarks.label_efficiency.statistics import (
     by_strategy,
     difference,
     estimate,
+    furthest,
     labels_to_reach,
     mean_curve,
 )
@@ -59,3 +60,4 @@ def test_differences_pair_the_seeds_that_both_have():
     assert difference(found["a"], {}, 20) is None
     assert at(found["a"], 60) is None
     assert mean_curve(found["a"]) == {20: pytest.approx(0.3)}
+    assert furthest(found["a"]) == {0: {20: 0.5, 40: 0.7}}
