@@ -170,11 +170,6 @@ class Server:
         self._listen = listen
         self.port = 0
 
-    @property
-    def raw(self) -> grpc.aio.Server:
-        """For the generated add_…_to_server functions."""
-        return self._server
-
     def add(self, register: Callable[[Any, Any], None], servicer: Any, full_name: str) -> None:
         """Adds a servicer with the generated add_…_to_server function and its full name."""
         register(servicer, self._server)

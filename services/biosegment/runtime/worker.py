@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -40,7 +41,7 @@ def holder_name(host: str) -> str:
     return f"{host}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
 
 
-class _Lease:
+class _Lease(ABC):
     """Shared by jobs and runs of blocks: heartbeats, cancellation, loss."""
 
     def __init__(self, message: Message, seconds: float, stopping: asyncio.Event) -> None:
@@ -50,9 +51,9 @@ class _Lease:
         self.cancelled = asyncio.Event()
         self.released = False
 
+    @abstractmethod
     async def beat(self) -> bool:
         """One heartbeat; True when cancellation is asked for."""
-        raise NotImplementedError
 
     async def hold(self, work: Awaitable[_T]) -> _T:
         """Runs the work under heartbeats.
@@ -362,9 +363,11 @@ class BlockWorker:
         context = BlocksContext(claim, wakeup.first_block, self._stubs, message, stopping)
         try:
             await context.hold(self._handler(context))
-        except (LeaseLostError, JobCancelledError) as error:
-            if isinstance(error, LeaseLostError):
-                raise
+        except LeaseLostError:
+            raise
+        except JobCancelledError:
+            # What is not settled goes back to the frontier, below.
+            _log.info("blocks.stopped", job=wakeup.job, first=wakeup.first_block)
         except Exception as error:  # noqa: BLE001 - reported to the registry
             settled = {*context._done, *(failure.block for failure in context._failed)}
             for block in context.blocks:

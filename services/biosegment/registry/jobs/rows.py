@@ -12,7 +12,7 @@ from biosegment.registry.jobs import states
 from biosegment.registry.outbox import publish_event, publish_message
 from biosegment.registry.tables.jobs import BlockFailureRow, JobRow, LedgerRow, RunRow
 from biosegment.runtime.provision import job_subject
-from biosegment.v1 import events_pb2, jobs_pb2, types_pb2
+from biosegment.v1 import events_pb2, jobs_pb2
 
 _SHOWN_FAILURES = 20
 
@@ -188,8 +188,3 @@ async def end(
         ),
         row.name,
     )
-
-
-def box_proto(data: bytes) -> types_pb2.Box:
-    """A stored box."""
-    return types_pb2.Box.FromString(data)
