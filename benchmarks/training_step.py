@@ -52,8 +52,9 @@ def measure(patch: int, feature_maps: int, batch_size: int, rounds: int) -> tupl
     from biosegment.nets.architectures import build
     from biosegment.nets.losses import segmentation_loss
     from biosegment.nets.unet import channels_last
-    from biosegment.training.child.fit import Hooks, Settings, fit
+    from biosegment.training.child.fit import fit
     from biosegment.training.child.samples import CropSampler, Sample, input_statistics
+    from biosegment.training.child.settings import Hooks, Settings
 
     torch.set_num_threads(1)
     phantom = Generator((4, 256, 256)).box(Box.of_shape((4, 256, 256)))

@@ -17,10 +17,11 @@ from biosegment.inference.child.score import NO_COMPARISON, Comparison, score
 from biosegment.nets import catalog
 from biosegment.nets.architectures import build
 from biosegment.nets.weights import Weights
-from biosegment.training.child.fit import Hooks, Settings, fit
+from biosegment.training.child.fit import fit
 from biosegment.training.child.log_replay import replay
 from biosegment.training.child.pretrain import pretrain
 from biosegment.training.child.samples import CropSampler, Sample, collect, input_statistics
+from biosegment.training.child.settings import Hooks, Settings
 from biosegment.v1 import inference_pb2
 
 _ARCHITECTURE = "unet2d"

@@ -120,6 +120,23 @@ async def test_trainings_that_make_no_version_are_refused(
     assert not await record.events("model_version.created")
 
 
+async def test_the_best_trial_of_a_search_becomes_a_version(record: Record) -> None:
+    spec = pb.SearchSpec(training=pb.TrainSpec(model=MODEL, dataset=DATASET))
+    weights = pb.TrainResult(weights=f"{PROJECT}/objects/w", sha256=SHA256, metrics={"iou": 0.7})
+    result = pb.SearchResult(trials=[pb.Trial(iou=0.7)], best_trial=0)
+    none = await record.apply("searched", result, search_spec=spec)
+    assert none.search_result == result
+    assert not await record.events("model_version.created")
+    result.train_result.CopyFrom(weights)
+    made = (await record.apply("search", result, search_spec=spec)).search_result
+    request = registry_pb2.GetModelVersionRequest(name=made.train_result.version)
+    version = (await record.stubs.registry.GetModelVersion(request)).version
+    assert (version.job, dict(version.metrics)) == (f"{PROJECT}/jobs/search", {"iou": 0.7})
+    result.train_result.sha256 = "abc"
+    with pytest.raises(InvalidArgumentError, match="SHA-256"):
+        await record.apply("again", result, search_spec=spec)
+
+
 async def test_a_retried_segmentation_becomes_complete(record: Record) -> None:
     spec = pb.SegmentSpec(
         dataset=DATASET,

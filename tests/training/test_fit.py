@@ -1,69 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from biosegment.client.errors import FailedPreconditionError, JobCancelledError
-from biosegment.nets.architectures import build
-from biosegment.training.child.fit import Hooks, Settings, checkpoint_step, fit
+from biosegment.training.child.fit import fit
 from biosegment.training.child.module import schedule
-from biosegment.training.child.samples import CropSampler, Sample, input_statistics
-
-SETTINGS = Settings(
-    steps=12,
-    batch_size=4,
-    learning_rate=1e-2,
-    patch=(1, 32, 32),
-    seed=7,
-    checkpoint_steps=5,
-    dice_weight=0.5,
-)
-
-
-def sample():
-    """Bright discs on dark ground; only a part is labelled."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:64, :64]
-    disc = ((y % 32 - 16) ** 2 + (x % 32 - 16) ** 2 < 60)[None]
-    raw = np.where(disc, 170, 80) + rng.normal(0, 12, disc.shape)
-    channels = disc.astype(np.uint8)
-    channels[:, 40:] = 255
-    return Sample(raw.clip(0, 255).astype(np.uint8), channels)
-
-
-def sampler():
-    return CropSampler([sample()], patch=(1, 32, 32), batch_size=4, seed=7)
-
-
-def network():
-    torch.manual_seed(11)
-    net = build("unet2d", {"feature_maps": 4, "levels": 2}, 2)
-    net.set_input_statistics(*input_statistics([sample()]))
-    return net
-
-
-class Log:
-    def __init__(self, cancel_at=None):
-        self.steps, self.checkpoints, self.losses, self._cancel_at = [], [], [], cancel_at
-
-    def hooks(self):
-        return Hooks(
-            progress=self.progress,
-            store=self.checkpoints.append,
-            cancelled=lambda: self._cancel_at is not None and self.steps[-1] >= self._cancel_at,
-        )
-
-    def progress(self, step, loss):
-        self.steps.append(step)
-        self.losses.append(loss)
-
-
-def state(net):
-    return {name: tensor.clone() for name, tensor in net.state_dict().items()}
+from biosegment.training.child.watch import checkpoint_step
+from tests.training.training_kit import SETTINGS, Log, network, sample, sampler, state
 
 
 def test_it_learns_a_small_task():
     log, net = Log(), network()
-    outcome = fit(net, sampler(), Settings(**{**vars_of(SETTINGS), "steps": 80}), log.hooks())
+    outcome = fit(net, sampler(), replace(SETTINGS, steps=80), log.hooks())
     assert outcome.loss < 0.4 * outcome.first_loss
     assert log.steps == list(range(1, 81))
     with torch.inference_mode():
@@ -72,10 +22,6 @@ def test_it_learns_a_small_task():
     truth = ((np.mgrid[:64, :64] % 32 - 16) ** 2).sum(0)[None] < 60
     iou = (guess & truth).sum() / (guess | truth).sum()
     assert iou > 0.7  # the part that was never labelled included
-
-
-def vars_of(settings):
-    return {name: getattr(settings, name) for name in Settings.__dataclass_fields__}
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does():
@@ -121,12 +67,12 @@ def test_a_checkpoint_with_code_in_it_is_not_run(tmp_path):
 def test_fine_tuning_starts_from_the_given_weights():
     net = network()
     before = state(net)
-    gentle = Settings(**{**vars_of(SETTINGS), "steps": 1, "learning_rate": 1e-9})
+    gentle = replace(SETTINGS, steps=1, learning_rate=1e-9)
     outcome = fit(net, sampler(), gentle, Log().hooks())
     for name, tensor in net.named_parameters():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=1e-6)
     trained = network()
-    fit(trained, sampler(), Settings(**{**vars_of(SETTINGS), "steps": 60}), Log().hooks())
+    fit(trained, sampler(), replace(SETTINGS, steps=60), Log().hooks())
     tuned = fit(trained, sampler(), gentle, Log().hooks())
     assert tuned.first_loss < 0.6 * outcome.first_loss
 

@@ -4,8 +4,8 @@ import torch
 
 from biosegment.client.errors import FailedPreconditionError, JobCancelledError
 from biosegment.nets.architectures import build
-from biosegment.training.child.fit import Hooks, Settings
 from biosegment.training.child.pretrain import Corruption, corrupted, pretrain
+from biosegment.training.child.settings import Hooks, Settings
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@ import pytest
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.nets import catalog
 from biosegment.training import plan
-from biosegment.training.child.run import settings_of
+from biosegment.training.child.task import settings_of
 from biosegment.v1 import jobs_pb2, types_pb2
 
 PARAMETERS = catalog.resolve("unet2d-quarter", {})
@@ -31,6 +31,11 @@ def test_defaults():
         ({"dice_weight": 1.5}, "dice_weight"),
         ({"seed": 1 << 40}, "seed"),
         ({"checkpoint_steps": -3}, "checkpoint_steps"),
+        ({"precision": 77}, "precision"),
+        ({"hold_out": jobs_pb2.HoldOut(fraction=0.6)}, "hold_out.fraction"),
+        ({"hold_out": jobs_pb2.HoldOut(fraction=float("nan"))}, "hold_out.fraction"),
+        ({"hold_out": jobs_pb2.HoldOut(every_steps=-1)}, "hold_out.every_steps"),
+        ({"hold_out": jobs_pb2.HoldOut(patience=-1)}, "hold_out.patience"),
         ({"patch": types_pb2.Shape(z=4, y=64, x=64)}, "patch.z"),
         ({"patch": types_pb2.Shape(z=1, y=65, x=64)}, "patch.y"),
         ({"patch": types_pb2.Shape(z=1, y=64, x=1 << 20)}, "patch.x"),
@@ -40,6 +45,24 @@ def test_what_is_out_of_range_is_named(values, field):
     with pytest.raises(InvalidArgumentError, match=field) as caught:
         filled(**values)
     assert caught.value.metadata["field"] == f"spec.settings.{field}"
+
+
+def test_holding_out_is_off_unless_asked_for():
+    assert settings_of(filled()).hold_out is None
+    made = settings_of(filled(steps=200, hold_out=jobs_pb2.HoldOut())).hold_out
+    assert (made.fraction, made.every_steps, made.patience) == (0.2, 10, 6)
+    given = settings_of(filled(hold_out=jobs_pb2.HoldOut(fraction=0.1, every_steps=7, patience=2)))
+    assert (given.hold_out.fraction, given.hold_out.every_steps) == (0.1, 7)
+
+
+def test_what_is_to_be_found_and_the_precision_are_passed_on():
+    made = filled(find_batch_size=True, precision=jobs_pb2.TRAINING_PRECISION_BFLOAT16)
+    assert (made.find_batch_size, made.find_learning_rate) == (True, False)
+    assert settings_of(made).precision == jobs_pb2.TRAINING_PRECISION_BFLOAT16
+
+
+def test_pieces_are_never_more_than_crops():
+    assert settings_of(filled(batch_size=4), parts=8).parts == 4
 
 
 def test_a_repeat_of_a_request_has_the_same_seed():

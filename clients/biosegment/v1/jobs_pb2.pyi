@@ -45,6 +45,8 @@ class _JobKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobKind.Value
     """Segment a whole data set in blocks (inference)."""
     JOB_KIND_EVALUATE: _JobKind.ValueType  # 6
     """Measure a model version against reference labels (inference)."""
+    JOB_KIND_SEARCH: _JobKind.ValueType  # 9
+    """Look for the settings that train a model best (training)."""
 
 class JobKind(_JobKind, metaclass=_JobKindEnumTypeWrapper):
     """The kinds of work; the lower-case suffix is the last token of the subject."""
@@ -63,6 +65,8 @@ JOB_KIND_SEGMENT: JobKind.ValueType  # 5
 """Segment a whole data set in blocks (inference)."""
 JOB_KIND_EVALUATE: JobKind.ValueType  # 6
 """Measure a model version against reference labels (inference)."""
+JOB_KIND_SEARCH: JobKind.ValueType  # 9
+"""Look for the settings that train a model best (training)."""
 Global___JobKind: _TypeAlias = JobKind  # noqa: Y015
 
 class _JobState:
@@ -136,6 +140,66 @@ TRAINING_OBJECTIVE_RESTORATION: TrainingObjective.ValueType  # 2
 a campaign without labels. The version's head has learnt nothing.
 """
 Global___TrainingObjective: _TypeAlias = TrainingObjective  # noqa: Y015
+
+class _TrainingPrecision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrainingPrecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrainingPrecision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRAINING_PRECISION_UNSPECIFIED: _TrainingPrecision.ValueType  # 0
+    """Not given; mixed where the device gains by it, else float32."""
+    TRAINING_PRECISION_FLOAT32: _TrainingPrecision.ValueType  # 1
+    """float32 throughout."""
+    TRAINING_PRECISION_BFLOAT16: _TrainingPrecision.ValueType  # 2
+    """bfloat16 where it does no harm."""
+    TRAINING_PRECISION_FLOAT16: _TrainingPrecision.ValueType  # 3
+    """float16 where it does no harm, with the loss scaled; CUDA only."""
+
+class TrainingPrecision(_TrainingPrecision, metaclass=_TrainingPrecisionEnumTypeWrapper):
+    """What a network computes with while it is trained. Weights are float32."""
+
+TRAINING_PRECISION_UNSPECIFIED: TrainingPrecision.ValueType  # 0
+"""Not given; mixed where the device gains by it, else float32."""
+TRAINING_PRECISION_FLOAT32: TrainingPrecision.ValueType  # 1
+"""float32 throughout."""
+TRAINING_PRECISION_BFLOAT16: TrainingPrecision.ValueType  # 2
+"""bfloat16 where it does no harm."""
+TRAINING_PRECISION_FLOAT16: TrainingPrecision.ValueType  # 3
+"""float16 where it does no harm, with the loss scaled; CUDA only."""
+Global___TrainingPrecision: _TypeAlias = TrainingPrecision  # noqa: Y015
+
+class _TrialState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrialStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrialState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRIAL_STATE_UNSPECIFIED: _TrialState.ValueType  # 0
+    """Not given."""
+    TRIAL_STATE_RUNNING: _TrialState.ValueType  # 1
+    """Being trained; an interrupted one goes on from its checkpoint."""
+    TRIAL_STATE_DONE: _TrialState.ValueType  # 2
+    """Trained and measured."""
+    TRIAL_STATE_PRUNED: _TrialState.ValueType  # 3
+    """Cut short: at the same step, half of the trials before it were better."""
+    TRIAL_STATE_FAILED: _TrialState.ValueType  # 4
+    """Could not be trained."""
+
+class TrialState(_TrialState, metaclass=_TrialStateEnumTypeWrapper):
+    """How a trial stands."""
+
+TRIAL_STATE_UNSPECIFIED: TrialState.ValueType  # 0
+"""Not given."""
+TRIAL_STATE_RUNNING: TrialState.ValueType  # 1
+"""Being trained; an interrupted one goes on from its checkpoint."""
+TRIAL_STATE_DONE: TrialState.ValueType  # 2
+"""Trained and measured."""
+TRIAL_STATE_PRUNED: TrialState.ValueType  # 3
+"""Cut short: at the same step, half of the trials before it were better."""
+TRIAL_STATE_FAILED: TrialState.ValueType  # 4
+"""Could not be trained."""
+Global___TrialState: _TypeAlias = TrialState  # noqa: Y015
 
 class _JobStage:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -778,6 +842,10 @@ class TrainingSettings(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     CHECKPOINT_STEPS_FIELD_NUMBER: _builtins.int
     DICE_WEIGHT_FIELD_NUMBER: _builtins.int
+    HOLD_OUT_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    FIND_LEARNING_RATE_FIELD_NUMBER: _builtins.int
+    FIND_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     steps: _builtins.int
     """Optimiser steps."""
     batch_size: _builtins.int
@@ -790,9 +858,25 @@ class TrainingSettings(_message.Message):
     """Steps between checkpoints."""
     dice_weight: _builtins.float
     """Weight of the Dice term beside cross entropy, 0 to 1; absent means 0.5."""
+    precision: Global___TrainingPrecision.ValueType
+    """What the network computes with."""
+    find_learning_rate: _builtins.bool
+    """Choose the peak learning rate by a range test before the first step.
+    learning_rate is taken where the test finds none.
+    """
+    find_batch_size: _builtins.bool
+    """Choose the number of patches per step by trying before the first step,
+    from batch_size on: doubled while the device fits it and gains from it.
+    """
     @_builtins.property
     def patch(self) -> _types_pb2.Shape:
         """Patch extent; z is 1 for two-dimensional networks."""
+
+    @_builtins.property
+    def hold_out(self) -> Global___HoldOut:
+        """Labelled patches to hold out, measure on, and stop early by; absent means
+        that all are trained on, for all steps.
+        """
 
     def __init__(
         self,
@@ -804,16 +888,52 @@ class TrainingSettings(_message.Message):
         seed: _builtins.int = ...,
         checkpoint_steps: _builtins.int = ...,
         dice_weight: _builtins.float | None = ...,
+        hold_out: Global___HoldOut | None = ...,
+        precision: Global___TrainingPrecision.ValueType = ...,
+        find_learning_rate: _builtins.bool = ...,
+        find_batch_size: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_dice_weight", b"_dice_weight", "dice_weight", b"dice_weight", "patch", b"patch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dice_weight", b"_dice_weight", "dice_weight", b"dice_weight", "hold_out", b"hold_out", "patch", b"patch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dice_weight", b"_dice_weight", "batch_size", b"batch_size", "checkpoint_steps", b"checkpoint_steps", "dice_weight", b"dice_weight", "learning_rate", b"learning_rate", "patch", b"patch", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dice_weight", b"_dice_weight", "batch_size", b"batch_size", "checkpoint_steps", b"checkpoint_steps", "dice_weight", b"dice_weight", "find_batch_size", b"find_batch_size", "find_learning_rate", b"find_learning_rate", "hold_out", b"hold_out", "learning_rate", b"learning_rate", "patch", b"patch", "precision", b"precision", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dice_weight: _TypeAlias = _typing.Literal["dice_weight"]  # noqa: Y015
     _WhichOneofArgType__dice_weight: _TypeAlias = _typing.Literal["_dice_weight", b"_dice_weight"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dice_weight) -> _WhichOneofReturnType__dice_weight | None: ...
 
 Global___TrainingSettings: _TypeAlias = TrainingSettings  # noqa: Y015
+
+@_typing.final
+class HoldOut(_message.Message):
+    """A part of the labelled patches that is not trained on. The weights that
+    measure best on it are kept. Zero values mean the service's defaults.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRACTION_FIELD_NUMBER: _builtins.int
+    EVERY_STEPS_FIELD_NUMBER: _builtins.int
+    PATIENCE_FIELD_NUMBER: _builtins.int
+    fraction: _builtins.float
+    """Fraction of the patches, more than 0 and at most 0.5."""
+    every_steps: _builtins.int
+    """Steps between measurements."""
+    patience: _builtins.int
+    """Measurements in a row without a better one, after which training stops."""
+    def __init__(
+        self,
+        *,
+        fraction: _builtins.float = ...,
+        every_steps: _builtins.int = ...,
+        patience: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["every_steps", b"every_steps", "fraction", b"fraction", "patience", b"patience"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldOut: _TypeAlias = HoldOut  # noqa: Y015
 
 @_typing.final
 class TrainResult(_message.Message):
@@ -846,6 +966,8 @@ class TrainResult(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     RESUMED_FROM_STEP_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     weights: _builtins.str
     """Object name of the safetensors weights."""
     sha256: _builtins.str
@@ -854,9 +976,17 @@ class TrainResult(_message.Message):
     """The version that the registry made of it; set by the registry."""
     resumed_from_step: _builtins.int
     """Checkpoint step from which this attempt went on; 0 for a fresh start."""
+    logs: _builtins.str
+    """Object name of the folder with the TensorBoard event files; empty where
+    tensorboard is not installed.
+    """
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Final figures (loss, steps, labelled_voxels, ...)."""
+
+    @_builtins.property
+    def settings(self) -> Global___TrainingSettings:
+        """The settings as used: with what was found, and the precision of the device."""
 
     def __init__(
         self,
@@ -866,14 +996,226 @@ class TrainResult(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         version: _builtins.str = ...,
         resumed_from_step: _builtins.int = ...,
+        settings: Global___TrainingSettings | None = ...,
+        logs: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "resumed_from_step", b"resumed_from_step", "sha256", b"sha256", "version", b"version", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logs", b"logs", "metrics", b"metrics", "resumed_from_step", b"resumed_from_step", "settings", b"settings", "sha256", b"sha256", "version", b"version", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainResult: _TypeAlias = TrainResult  # noqa: Y015
+
+@_typing.final
+class SearchSpec(_message.Message):
+    """Look for the settings by which a model learns best: train it several times
+    and compare the IoU on patches that are held out of all of them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRAINING_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    TRIALS_FIELD_NUMBER: _builtins.int
+    MAKE_VERSION_FIELD_NUMBER: _builtins.int
+    trials: _builtins.int
+    """Trials in all; 0 means 20."""
+    make_version: _builtins.bool
+    """Make a model version of the best trial's weights."""
+    @_builtins.property
+    def training(self) -> Global___TrainSpec:
+        """What every trial does; its settings give what is not varied. hold_out is
+        always on, and the seed is that of the search as well.
+        """
+
+    @_builtins.property
+    def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchParameter]:
+        """What is varied."""
+
+    def __init__(
+        self,
+        *,
+        training: Global___TrainSpec | None = ...,
+        parameters: _abc.Iterable[Global___SearchParameter] | None = ...,
+        trials: _builtins.int = ...,
+        make_version: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["training", b"training"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["make_version", b"make_version", "parameters", b"parameters", "training", b"training", "trials", b"trials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchSpec: _TypeAlias = SearchSpec  # noqa: Y015
+
+@_typing.final
+class SearchParameter(_message.Message):
+    """A number of TrainingSettings and where to look for the best value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    LOGARITHMIC_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """learning_rate, batch_size or dice_weight."""
+    low: _builtins.float
+    """Lowest value."""
+    high: _builtins.float
+    """Highest value."""
+    logarithmic: _builtins.bool
+    """Whether factors matter rather than differences."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        logarithmic: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "logarithmic", b"logarithmic", "low", b"low", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchParameter: _TypeAlias = SearchParameter  # noqa: Y015
+
+@_typing.final
+class Trial(_message.Message):
+    """One training run of a search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class MeasurementsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    IOU_FIELD_NUMBER: _builtins.int
+    MEASUREMENTS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Counted from 0."""
+    state: Global___TrialState.ValueType
+    """How it stands."""
+    iou: _builtins.float
+    """Best IoU on the patches held out; absent before the first measurement."""
+    seconds: _builtins.float
+    """Seconds of training."""
+    error: _builtins.str
+    """Why it failed."""
+    @_builtins.property
+    def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """The values tried, by the parameter's name."""
+
+    @_builtins.property
+    def measurements(self) -> _containers.ScalarMap[_builtins.int, _builtins.float]:
+        """The IoU measured after so many steps."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        state: Global___TrialState.ValueType = ...,
+        values: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        iou: _builtins.float | None = ...,
+        measurements: _abc.Mapping[_builtins.int, _builtins.float] | None = ...,
+        seconds: _builtins.float = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_iou", b"_iou", "iou", b"iou"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_iou", b"_iou", "error", b"error", "iou", b"iou", "measurements", b"measurements", "number", b"number", "seconds", b"seconds", "state", b"state", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__iou: _TypeAlias = _typing.Literal["iou"]  # noqa: Y015
+    _WhichOneofArgType__iou: _TypeAlias = _typing.Literal["_iou", b"_iou"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__iou) -> _WhichOneofReturnType__iou | None: ...
+
+Global___Trial: _TypeAlias = Trial  # noqa: Y015
+
+@_typing.final
+class SearchResult(_message.Message):
+    """What a search found, or has found so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRIALS_FIELD_NUMBER: _builtins.int
+    BEST_SETTINGS_FIELD_NUMBER: _builtins.int
+    BEST_TRIAL_FIELD_NUMBER: _builtins.int
+    TRAIN_RESULT_FIELD_NUMBER: _builtins.int
+    best_trial: _builtins.int
+    """Number of that trial; absent while there is none."""
+    @_builtins.property
+    def trials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Trial]:
+        """Every trial, in order."""
+
+    @_builtins.property
+    def best_settings(self) -> Global___TrainingSettings:
+        """The settings of the best trial as used; absent while there is none."""
+
+    @_builtins.property
+    def train_result(self) -> Global___TrainResult:
+        """Its weights, where a version was asked for."""
+
+    def __init__(
+        self,
+        *,
+        trials: _abc.Iterable[Global___Trial] | None = ...,
+        best_settings: Global___TrainingSettings | None = ...,
+        best_trial: _builtins.int | None = ...,
+        train_result: Global___TrainResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_best_trial", b"_best_trial", "best_settings", b"best_settings", "best_trial", b"best_trial", "train_result", b"train_result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_best_trial", b"_best_trial", "best_settings", b"best_settings", "best_trial", b"best_trial", "train_result", b"train_result", "trials", b"trials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__best_trial: _TypeAlias = _typing.Literal["best_trial"]  # noqa: Y015
+    _WhichOneofArgType__best_trial: _TypeAlias = _typing.Literal["_best_trial", b"_best_trial"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__best_trial) -> _WhichOneofReturnType__best_trial | None: ...
+
+Global___SearchResult: _TypeAlias = SearchResult  # noqa: Y015
 
 @_typing.final
 class SegmentSpec(_message.Message):
@@ -1064,6 +1406,7 @@ class Job(_message.Message):
     TRAIN_SPEC_FIELD_NUMBER: _builtins.int
     SEGMENT_SPEC_FIELD_NUMBER: _builtins.int
     EVALUATE_SPEC_FIELD_NUMBER: _builtins.int
+    SEARCH_SPEC_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
@@ -1126,6 +1469,10 @@ class Job(_message.Message):
         """For JOB_KIND_EVALUATE."""
 
     @_builtins.property
+    def search_spec(self) -> Global___SearchSpec:
+        """For JOB_KIND_SEARCH."""
+
+    @_builtins.property
     def result(self) -> Global___JobResult:
         """What came of it; set once, with the terminal state."""
 
@@ -1181,6 +1528,7 @@ class Job(_message.Message):
         train_spec: Global___TrainSpec | None = ...,
         segment_spec: Global___SegmentSpec | None = ...,
         evaluate_spec: Global___EvaluateSpec | None = ...,
+        search_spec: Global___SearchSpec | None = ...,
         result: Global___JobResult | None = ...,
         error: Global___JobError | None = ...,
         attempt: _builtins.int = ...,
@@ -1199,11 +1547,11 @@ class Job(_message.Message):
         stage: Global___JobStage.ValueType = ...,
         labels: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "import_spec", b"import_spec", "labels", b"labels", "lease_until", b"lease_until", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "segment_spec", b"segment_spec", "spec", b"spec", "start_time", b"start_time", "train_spec", b"train_spec", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "import_spec", b"import_spec", "labels", b"labels", "lease_until", b"lease_until", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "search_spec", b"search_spec", "segment_spec", b"segment_spec", "spec", b"spec", "start_time", b"start_time", "train_spec", b"train_spec", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "blocks", b"blocks", "create_time", b"create_time", "creator", b"creator", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "failures", b"failures", "holder", b"holder", "import_spec", b"import_spec", "kind", b"kind", "labels", b"labels", "lease_until", b"lease_until", "max_failures", b"max_failures", "name", b"name", "partial_failures", b"partial_failures", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "segment_spec", b"segment_spec", "spec", b"spec", "stage", b"stage", "start_time", b"start_time", "state", b"state", "train_spec", b"train_spec", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "blocks", b"blocks", "create_time", b"create_time", "creator", b"creator", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "failures", b"failures", "holder", b"holder", "import_spec", b"import_spec", "kind", b"kind", "labels", b"labels", "lease_until", b"lease_until", "max_failures", b"max_failures", "name", b"name", "partial_failures", b"partial_failures", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "search_spec", b"search_spec", "segment_spec", b"segment_spec", "spec", b"spec", "stage", b"stage", "start_time", b"start_time", "state", b"state", "train_spec", b"train_spec", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["import_spec", "export_spec", "rank_spec", "train_spec", "segment_spec", "evaluate_spec"]  # noqa: Y015
+    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["import_spec", "export_spec", "rank_spec", "train_spec", "segment_spec", "evaluate_spec", "search_spec"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_spec) -> _WhichOneofReturnType_spec | None: ...
 
@@ -1221,6 +1569,7 @@ class JobResult(_message.Message):
     TRAIN_RESULT_FIELD_NUMBER: _builtins.int
     SEGMENT_RESULT_FIELD_NUMBER: _builtins.int
     EVALUATE_RESULT_FIELD_NUMBER: _builtins.int
+    SEARCH_RESULT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def import_result(self) -> Global___ImportResult:
         """For JOB_KIND_IMPORT."""
@@ -1245,6 +1594,10 @@ class JobResult(_message.Message):
     def evaluate_result(self) -> Global___EvaluateResult:
         """For JOB_KIND_EVALUATE."""
 
+    @_builtins.property
+    def search_result(self) -> Global___SearchResult:
+        """For JOB_KIND_SEARCH."""
+
     def __init__(
         self,
         *,
@@ -1254,12 +1607,13 @@ class JobResult(_message.Message):
         train_result: Global___TrainResult | None = ...,
         segment_result: Global___SegmentResult | None = ...,
         evaluate_result: Global___EvaluateResult | None = ...,
+        search_result: Global___SearchResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluate_result", b"evaluate_result", "export_result", b"export_result", "import_result", b"import_result", "rank_result", b"rank_result", "result", b"result", "segment_result", b"segment_result", "train_result", b"train_result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluate_result", b"evaluate_result", "export_result", b"export_result", "import_result", b"import_result", "rank_result", b"rank_result", "result", b"result", "search_result", b"search_result", "segment_result", b"segment_result", "train_result", b"train_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluate_result", b"evaluate_result", "export_result", b"export_result", "import_result", b"import_result", "rank_result", b"rank_result", "result", b"result", "segment_result", b"segment_result", "train_result", b"train_result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluate_result", b"evaluate_result", "export_result", b"export_result", "import_result", b"import_result", "rank_result", b"rank_result", "result", b"result", "search_result", b"search_result", "segment_result", b"segment_result", "train_result", b"train_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["import_result", "export_result", "rank_result", "train_result", "segment_result", "evaluate_result"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["import_result", "export_result", "rank_result", "train_result", "segment_result", "evaluate_result", "search_result"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

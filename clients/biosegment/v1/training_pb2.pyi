@@ -119,6 +119,118 @@ class StartTrainingResponse(_message.Message):
 Global___StartTrainingResponse: _TypeAlias = StartTrainingResponse  # noqa: Y015
 
 @_typing.final
+class StartSearchRequest(_message.Message):
+    """Request of StartSearch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """The project (projects/p)."""
+    request_id: _builtins.str
+    """UUID4 of this request; a repeat returns the first answer."""
+    validate_only: _builtins.bool
+    """Check everything, start nothing."""
+    @_builtins.property
+    def spec(self) -> _jobs_pb2.SearchSpec:
+        """What to search."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        spec: _jobs_pb2.SearchSpec | None = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "spec", b"spec", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartSearchRequest: _TypeAlias = StartSearchRequest  # noqa: Y015
+
+@_typing.final
+class StartSearchResponse(_message.Message):
+    """Response of StartSearch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    RESOLVED_SPEC_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _jobs_pb2.Job:
+        """The job; unset with validate_only."""
+
+    @_builtins.property
+    def resolved_spec(self) -> _jobs_pb2.SearchSpec:
+        """The spec with every default filled in and the revision pinned."""
+
+    def __init__(
+        self,
+        *,
+        job: _jobs_pb2.Job | None = ...,
+        resolved_spec: _jobs_pb2.SearchSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "resolved_spec", b"resolved_spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "resolved_spec", b"resolved_spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartSearchResponse: _TypeAlias = StartSearchResponse  # noqa: Y015
+
+@_typing.final
+class GetSearchRequest(_message.Message):
+    """Request of GetSearch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The job (projects/p/jobs/j)."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSearchRequest: _TypeAlias = GetSearchRequest  # noqa: Y015
+
+@_typing.final
+class GetSearchResponse(_message.Message):
+    """Response of GetSearch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def result(self) -> _jobs_pb2.SearchResult:
+        """The trials, and the best of them."""
+
+    def __init__(
+        self,
+        *,
+        result: _jobs_pb2.SearchResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSearchResponse: _TypeAlias = GetSearchResponse  # noqa: Y015
+
+@_typing.final
 class ListArchitecturesRequest(_message.Message):
     """Request of ListArchitectures."""
 

@@ -40,6 +40,16 @@ class TrainingServiceStub:
                 request_serializer=biosegment_dot_v1_dot_training__pb2.StartTrainingRequest.SerializeToString,
                 response_deserializer=biosegment_dot_v1_dot_training__pb2.StartTrainingResponse.FromString,
                 _registered_method=True)
+        self.StartSearch = channel.unary_unary(
+                '/biosegment.v1.TrainingService/StartSearch',
+                request_serializer=biosegment_dot_v1_dot_training__pb2.StartSearchRequest.SerializeToString,
+                response_deserializer=biosegment_dot_v1_dot_training__pb2.StartSearchResponse.FromString,
+                _registered_method=True)
+        self.GetSearch = channel.unary_unary(
+                '/biosegment.v1.TrainingService/GetSearch',
+                request_serializer=biosegment_dot_v1_dot_training__pb2.GetSearchRequest.SerializeToString,
+                response_deserializer=biosegment_dot_v1_dot_training__pb2.GetSearchResponse.FromString,
+                _registered_method=True)
         self.ListArchitectures = channel.unary_unary(
                 '/biosegment.v1.TrainingService/ListArchitectures',
                 request_serializer=biosegment_dot_v1_dot_training__pb2.ListArchitecturesRequest.SerializeToString,
@@ -60,6 +70,23 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartSearch(self, request, context):
+        """Starts a search for the settings that train a model best. Refuses as
+        StartTraining does, and with INVALID_ARGUMENT when there is nothing to vary
+        or a range is empty.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSearch(self, request, context):
+        """What a search has found so far, or in the end. NOT_FOUND when there is no
+        such job, INVALID_ARGUMENT when it is no search.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListArchitectures(self, request, context):
         """The architectures on offer.
         """
@@ -74,6 +101,16 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.StartTraining,
                     request_deserializer=biosegment_dot_v1_dot_training__pb2.StartTrainingRequest.FromString,
                     response_serializer=biosegment_dot_v1_dot_training__pb2.StartTrainingResponse.SerializeToString,
+            ),
+            'StartSearch': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartSearch,
+                    request_deserializer=biosegment_dot_v1_dot_training__pb2.StartSearchRequest.FromString,
+                    response_serializer=biosegment_dot_v1_dot_training__pb2.StartSearchResponse.SerializeToString,
+            ),
+            'GetSearch': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSearch,
+                    request_deserializer=biosegment_dot_v1_dot_training__pb2.GetSearchRequest.FromString,
+                    response_serializer=biosegment_dot_v1_dot_training__pb2.GetSearchResponse.SerializeToString,
             ),
             'ListArchitectures': grpc.unary_unary_rpc_method_handler(
                     servicer.ListArchitectures,
@@ -109,6 +146,60 @@ class TrainingService:
             '/biosegment.v1.TrainingService/StartTraining',
             biosegment_dot_v1_dot_training__pb2.StartTrainingRequest.SerializeToString,
             biosegment_dot_v1_dot_training__pb2.StartTrainingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartSearch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/biosegment.v1.TrainingService/StartSearch',
+            biosegment_dot_v1_dot_training__pb2.StartSearchRequest.SerializeToString,
+            biosegment_dot_v1_dot_training__pb2.StartSearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSearch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/biosegment.v1.TrainingService/GetSearch',
+            biosegment_dot_v1_dot_training__pb2.GetSearchRequest.SerializeToString,
+            biosegment_dot_v1_dot_training__pb2.GetSearchResponse.FromString,
             options,
             channel_credentials,
             insecure,

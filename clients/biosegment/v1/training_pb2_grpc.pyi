@@ -38,6 +38,15 @@ class TrainingServiceStub:
     another model, FAILED_PRECONDITION when the revision holds no labels of the
     model's classes.
     """
+    StartSearch: _grpc.UnaryUnaryMultiCallable[_training_pb2.StartSearchRequest, _training_pb2.StartSearchResponse]
+    """Starts a search for the settings that train a model best. Refuses as
+    StartTraining does, and with INVALID_ARGUMENT when there is nothing to vary
+    or a range is empty.
+    """
+    GetSearch: _grpc.UnaryUnaryMultiCallable[_training_pb2.GetSearchRequest, _training_pb2.GetSearchResponse]
+    """What a search has found so far, or in the end. NOT_FOUND when there is no
+    such job, INVALID_ARGUMENT when it is no search.
+    """
     ListArchitectures: _grpc.UnaryUnaryMultiCallable[_training_pb2.ListArchitecturesRequest, _training_pb2.ListArchitecturesResponse]
     """The architectures on offer."""
 
@@ -50,6 +59,15 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     """Starts a training run. INVALID_ARGUMENT when the base version belongs to
     another model, FAILED_PRECONDITION when the revision holds no labels of the
     model's classes.
+    """
+    StartSearch: _aio.UnaryUnaryMultiCallable[_training_pb2.StartSearchRequest, _training_pb2.StartSearchResponse]  # type: ignore[assignment]
+    """Starts a search for the settings that train a model best. Refuses as
+    StartTraining does, and with INVALID_ARGUMENT when there is nothing to vary
+    or a range is empty.
+    """
+    GetSearch: _aio.UnaryUnaryMultiCallable[_training_pb2.GetSearchRequest, _training_pb2.GetSearchResponse]  # type: ignore[assignment]
+    """What a search has found so far, or in the end. NOT_FOUND when there is no
+    such job, INVALID_ARGUMENT when it is no search.
     """
     ListArchitectures: _aio.UnaryUnaryMultiCallable[_training_pb2.ListArchitecturesRequest, _training_pb2.ListArchitecturesResponse]  # type: ignore[assignment]
     """The architectures on offer."""
@@ -66,6 +84,27 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Starts a training run. INVALID_ARGUMENT when the base version belongs to
         another model, FAILED_PRECONDITION when the revision holds no labels of the
         model's classes.
+        """
+
+    @_abc_1.abstractmethod
+    def StartSearch(
+        self,
+        request: _training_pb2.StartSearchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_pb2.StartSearchResponse, _abc.Awaitable[_training_pb2.StartSearchResponse]]:
+        """Starts a search for the settings that train a model best. Refuses as
+        StartTraining does, and with INVALID_ARGUMENT when there is nothing to vary
+        or a range is empty.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSearch(
+        self,
+        request: _training_pb2.GetSearchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_pb2.GetSearchResponse, _abc.Awaitable[_training_pb2.GetSearchResponse]]:
+        """What a search has found so far, or in the end. NOT_FOUND when there is no
+        such job, INVALID_ARGUMENT when it is no search.
         """
 
     @_abc_1.abstractmethod

@@ -79,7 +79,11 @@ async def apply_result(
         await apply_segment(session, job.name, job.segment_spec, complete=complete)
     elif wanted == "evaluate_spec":
         await apply_evaluate(session, job.evaluate_spec, result.evaluate_result)
-    # An export leaves no trace in the record but its job.
+    elif wanted == "search_spec" and result.search_result.HasField("train_result"):
+        answer.search_result.train_result.version = await apply_train(
+            session, job.name, job.search_spec.training, result.search_result.train_result
+        )
+    # An export leaves no trace in the record but its job, nor does a search that made no version.
     return answer
 
 

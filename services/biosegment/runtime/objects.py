@@ -6,7 +6,7 @@ from typing import Any
 import tensorstore as ts
 
 from biosegment.client.errors import NotFoundError
-from biosegment.client.stubs import SyncStubs
+from biosegment.client.stubs import AsyncStubs, SyncStubs
 from biosegment.v1 import storage_pb2
 
 
@@ -33,6 +33,21 @@ def read(stubs: SyncStubs, name: str) -> bytes:
         NotFoundError: There is none.
     """
     found = _open(stubs, name).read("").result()
+    if found.state != "value":
+        raise NotFoundError(f"The store has no object {name}.", name=name)
+    return bytes(found.value)
+
+
+async def read_async(stubs: AsyncStubs, name: str) -> bytes:
+    """The bytes of an object, for servicers.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    request = storage_pb2.ResolveObjectRequest(name=name)
+    answer = await stubs.storage.ResolveObject(request)
+    kvstore = await ts.KvStore.open(json.loads(answer.kvstore_spec))
+    found = await kvstore.read("")
     if found.state != "value":
         raise NotFoundError(f"The store has no object {name}.", name=name)
     return bytes(found.value)

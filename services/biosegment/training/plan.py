@@ -20,6 +20,7 @@ _FRESH_RATE, _FINE_TUNING_RATE = 1e-3, 5e-4
 _PATCH = 128
 _CHECKPOINT_STEPS = 100
 _DICE_WEIGHT = 0.5
+_HOLD_OUT, _MEASUREMENTS, _PATIENCE = 0.2, 20, 6
 _MAX_STEPS, _MAX_BATCH, _MAX_PATCH, _MAX_SEED = 1_000_000, 1024, 4096, 2**31 - 1
 _PAGE = 1000
 
@@ -84,6 +85,13 @@ async def _check_base(stubs: AsyncStubs, spec: jobs_pb2.TrainSpec) -> None:
 
 async def _region(stubs: AsyncStubs, spec: jobs_pb2.TrainSpec) -> Box:
     """The voxels to restore, all unless said otherwise."""
+    asked = spec.settings
+    if asked.HasField("hold_out") or asked.find_learning_rate or asked.find_batch_size:
+        raise InvalidArgumentError(
+            "Restoration has no labels to hold out, and finds neither learning rate nor batch "
+            "size: leave them out of its settings.",
+            field="spec.settings",
+        )
     if spec.base_version or spec.revision:
         raise InvalidArgumentError(
             "Restoration begins with fresh weights and needs no labels: leave base_version and "
@@ -175,7 +183,18 @@ def settings(
         seed=asked.seed or seed,
         checkpoint_steps=asked.checkpoint_steps or _CHECKPOINT_STEPS,
         dice_weight=asked.dice_weight if asked.HasField("dice_weight") else _DICE_WEIGHT,
+        precision=asked.precision,
+        find_learning_rate=asked.find_learning_rate,
+        find_batch_size=asked.find_batch_size,
     )
+    if asked.HasField("hold_out"):
+        made.hold_out.CopyFrom(_hold_out(asked.hold_out, made.steps))
+    if asked.precision not in jobs_pb2.TrainingPrecision.values():
+        raise InvalidArgumentError(
+            f"There is no precision {asked.precision}; leave it open, or choose one of "
+            f"{', '.join(jobs_pb2.TrainingPrecision.keys()[1:])}.",
+            field="spec.settings.precision",
+        )
     _between("steps", made.steps, 1, _MAX_STEPS)
     _between("batch_size", made.batch_size, 1, _MAX_BATCH)
     _between("learning_rate", made.learning_rate, 1e-9, 1.0)
@@ -191,6 +210,18 @@ def settings(
                 f"patch.{axis} must be a multiple of {stride} for this architecture, not {size}.",
                 field=f"spec.settings.patch.{axis}",
             )
+    return made
+
+
+def _hold_out(asked: jobs_pb2.HoldOut, steps: int) -> jobs_pb2.HoldOut:
+    made = jobs_pb2.HoldOut(
+        fraction=asked.fraction or _HOLD_OUT,
+        every_steps=asked.every_steps or max(1, steps // _MEASUREMENTS),
+        patience=asked.patience or _PATIENCE,
+    )
+    _between("hold_out.fraction", made.fraction, 0.01, 0.5)
+    _between("hold_out.every_steps", made.every_steps, 1, _MAX_STEPS)
+    _between("hold_out.patience", made.patience, 1, _MAX_STEPS)
     return made
 
 

@@ -8,6 +8,8 @@ from google.protobuf.struct_pb2 import Struct
 from biosegment.client.stubs import AsyncStubs
 from biosegment.nets import catalog
 from biosegment.training.plan import plan
+from biosegment.training.search_plan import plan_search
+from biosegment.training.search_state import found_so_far
 from biosegment.v1 import jobs_pb2, training_pb2_grpc
 from biosegment.v1 import training_pb2 as pb
 
@@ -35,6 +37,28 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             )
         )
         return pb.StartTrainingResponse(job=answer.job, resolved_spec=answer.job.train_spec)
+
+    async def StartSearch(
+        self, request: pb.StartSearchRequest, context: _Context
+    ) -> pb.StartSearchResponse:
+        """Checks a search and starts it."""
+        spec = await plan_search(self._stubs, request.parent, request.request_id, request.spec)
+        if request.validate_only:
+            return pb.StartSearchResponse(resolved_spec=spec)
+        answer = await self._stubs.jobs.CreateJob(
+            jobs_pb2.CreateJobRequest(
+                parent=request.parent,
+                request_id=request.request_id,
+                job=jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_SEARCH, search_spec=spec),
+            )
+        )
+        return pb.StartSearchResponse(job=answer.job, resolved_spec=answer.job.search_spec)
+
+    async def GetSearch(
+        self, request: pb.GetSearchRequest, context: _Context
+    ) -> pb.GetSearchResponse:
+        """Says what a search has found so far."""
+        return pb.GetSearchResponse(result=await found_so_far(self._stubs, request.name))
 
     async def ListArchitectures(
         self, request: pb.ListArchitecturesRequest, context: _Context

@@ -5,12 +5,12 @@ from biosegment.runtime.child import Child
 from biosegment.runtime.worker import JobWorker
 from biosegment.training.servicer import TrainingServicer
 from biosegment.training.settings import TrainingServiceSettings
-from biosegment.training.worker import TrainHandler
+from biosegment.training.worker import SearchHandler, TrainHandler
 from biosegment.v1 import training_pb2_grpc
 
 
 async def setup(app: App, settings: TrainingServiceSettings) -> None:
-    """Adds servicer and worker; both share nothing but the record."""
+    """Adds servicer and workers; they share nothing but the record."""
     child = Child("training")
     app.on_close(child.close)
     app.add_servicer(
@@ -18,7 +18,9 @@ async def setup(app: App, settings: TrainingServiceSettings) -> None:
         TrainingServicer(app.stubs),
         "biosegment.v1.TrainingService",
     )
-    handler = TrainHandler(child, settings.connection)
-    app.add_loop(
-        "train", JobWorker("train", app.bus, app.stubs, handler, host=settings.host_name).run
-    )
+    for kind, handler in (
+        ("train", TrainHandler(child, settings.connection)),
+        ("search", SearchHandler(child, settings.connection)),
+    ):
+        worker = JobWorker(kind, app.bus, app.stubs, handler, host=settings.host_name)
+        app.add_loop(kind, worker.run)

@@ -1,84 +1,31 @@
 """A training run on samples in memory: arrays in, a trained network out."""
 
-import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from biosegment.client.errors import JobCancelledError, OutOfMemoryError
-from biosegment.client.geometry import ZYX
+from biosegment.client.errors import OutOfMemoryError
 from biosegment.nets.unet import UNet2D, channels_last
 from biosegment.runtime import log
+from biosegment.training.child import precision
 from biosegment.training.child.augment import augment
+from biosegment.training.child.early_stopping import EarlyStopping
 from biosegment.training.child.module import Training
 from biosegment.training.child.samples import CropSampler
+from biosegment.training.child.settings import Hooks, Outcome, Settings
+from biosegment.training.child.watch import Watch, checkpoint_step
 
 _log = log.get(__name__)
 _CLIP = 1.0
 Batch = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How to train.
-
-    Attributes:
-        steps: Optimiser steps.
-        batch_size: Crops per step.
-        learning_rate: Peak learning rate.
-        patch: Extent of a crop, (1, y, x).
-        seed: Of every random choice.
-        checkpoint_steps: Steps between checkpoints.
-        dice_weight: Weight of the Dice term, 0 to 1.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    patch: ZYX
-    seed: int
-    checkpoint_steps: int
-    dice_weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """How a run speaks to whoever started it.
-
-    Attributes:
-        progress: Called after each step with (steps done, loss).
-        store: Gets the bytes of each checkpoint.
-        cancelled: Asked after each step whether to stop.
-    """
-
-    progress: Callable[[int, float], None]
-    store: Callable[[bytes], None]
-    cancelled: Callable[[], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run came to.
-
-    Attributes:
-        first_loss: Loss of the first step.
-        loss: Running mean of the loss at the end.
-        resumed_from_step: Step of the checkpoint that it went on from; 0 for a fresh start.
-    """
-
-    first_loss: float
-    loss: float
-    resumed_from_step: int
 
 
 class _Batches(IterableDataset[Batch]):
@@ -92,70 +39,10 @@ class _Batches(IterableDataset[Batch]):
         return map(self._batch, count(self._start))
 
 
-class _Watch(pl.Callback):
-    """Reports, stores checkpoints, and stops the run when it is cancelled."""
-
-    def __init__(self, hooks: Hooks, every: int, folder: Path) -> None:
-        self._hooks = hooks
-        self._every = every
-        self._path = folder / "checkpoint"
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Looks after the run between two steps."""
-        assert isinstance(pl_module, Training)
-        step = trainer.global_step
-        self._hooks.progress(step, pl_module.recent_loss or 0.0)
-        cancelled = self._hooks.cancelled()
-        if cancelled or (step % self._every == 0 and step < trainer.max_steps):
-            trainer.save_checkpoint(self._path)
-            self._hooks.store(self._path.read_bytes())
-        if cancelled:
-            raise JobCancelledError(f"Training was stopped at step {step}; its checkpoint is kept.")
-
-
-def checkpoint_step(checkpoint: bytes) -> int | None:
-    """The step that a checkpoint was made at, None if it cannot be read.
-
-    It is opened with ``weights_only``, so nothing in it is executed.
-    """
-    try:
-        content = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
-        return int(content["global_step"])
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, training starts anew
-        _log.warning("checkpoint.unreadable", error=str(error)[:300])
-        return None
-
-
-def fit(
-    network: UNet2D,
-    sampler: CropSampler,
-    settings: Settings,
-    hooks: Hooks,
-    *,
-    checkpoint: bytes | None = None,
-) -> Outcome:
-    """Trains a network in place and leaves it on the CPU in eval mode.
-
-    Args:
-        network: With fresh weights, or those to fine-tune.
-        sampler: Where batches come from.
-        settings: How to train.
-        hooks: Progress, checkpoints, cancellation.
-        checkpoint: Of an earlier attempt with the same settings; weights, optimiser, schedule,
-            step and batches go on from it. One that cannot be read is passed over.
-
-    Raises:
-        JobCancelledError: hooks.cancelled said so; a checkpoint was stored before.
-        FailedPreconditionError: The loss is not finite.
-        OutOfMemoryError: The device has too little memory for the batch.
-    """
+def prepare(
+    network: UNet2D, sampler: CropSampler, settings: Settings
+) -> tuple[Training, Callable[[int], Batch]]:
+    """The network with its loss, and the augmented batch of a step."""
     module = Training(
         channels_last(network.train()),
         learning_rate=settings.learning_rate,
@@ -169,7 +56,36 @@ def fit(
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         return augment(torch.from_numpy(raw), torch.from_numpy(labels), generator)
 
-    return run(module, batch, settings, hooks, checkpoint=checkpoint)
+    return module, batch
+
+
+def fit(
+    network: UNet2D,
+    sampler: CropSampler,
+    settings: Settings,
+    hooks: Hooks,
+    *,
+    checkpoint: bytes | None = None,
+    stopping: EarlyStopping | None = None,
+) -> Outcome:
+    """Trains a network in place and leaves it on the CPU in eval mode.
+
+    Args:
+        network: With fresh weights, or those to fine-tune.
+        sampler: Where batches come from.
+        settings: How to train.
+        hooks: Progress, checkpoints, cancellation.
+        checkpoint: Of an earlier attempt with the same settings; weights, optimiser, schedule,
+            step and batches go on from it. One that cannot be read is passed over.
+        stopping: Measures on patches that are held out, and leaves the best weights behind.
+
+    Raises:
+        JobCancelledError: hooks.cancelled said so; a checkpoint was stored before.
+        FailedPreconditionError: The loss is not finite, or the precision is not to be had.
+        OutOfMemoryError: The device has too little memory even for one crop at a time.
+    """
+    module, batch = prepare(network, sampler, settings)
+    return run(module, batch, settings, hooks, checkpoint=checkpoint, stopping=stopping)
 
 
 def run(
@@ -179,8 +95,12 @@ def run(
     hooks: Hooks,
     *,
     checkpoint: bytes | None = None,
+    stopping: EarlyStopping | None = None,
 ) -> Outcome:
     """Takes the steps of a run, and leaves its network on the CPU in eval mode.
+
+    Where the device lacks memory for a batch, the batch is cut into twice as many pieces, whose
+    gradients add up to one step, and the run goes on from its newest checkpoint.
 
     Args:
         module: The network with its loss.
@@ -188,24 +108,81 @@ def run(
         settings: How to train.
         hooks: Progress, checkpoints, cancellation.
         checkpoint: Of an earlier attempt, as for ``fit``.
+        stopping: As for ``fit``.
 
     Raises:
         JobCancelledError: hooks.cancelled said so; a checkpoint was stored before.
-        FailedPreconditionError: The loss is not finite.
-        OutOfMemoryError: The device has too little memory for the batch.
+        FailedPreconditionError: The loss is not finite, or the precision is not to be had.
+        OutOfMemoryError: The device has too little memory even for one crop at a time.
     """
     resumed = checkpoint_step(checkpoint) if checkpoint else None
-    start = resumed or 0
-    loader = DataLoader(_Batches(batch, start), batch_size=None, num_workers=0)
-    with tempfile.TemporaryDirectory(prefix="biosegment-train-") as name, _quiet():
-        folder = Path(name)
-        path = None
+    with tempfile.TemporaryDirectory(prefix="biosegment-train-") as name:
+        watch = Watch(hooks, settings, Path(name))
         if resumed is not None and checkpoint is not None:
-            path = folder / "resume.ckpt"
-            path.write_bytes(checkpoint)
+            watch.path.write_bytes(checkpoint)
+        # What is measured comes before the checkpoint, which keeps it.
+        callbacks = [watch] if stopping is None else [stopping, watch]
+        parts = settings.parts
+        start = resumed or 0
+        while True:
+            module.parts = parts
+            if hooks.log is not None:
+                hooks.log.restart(start)
+            try:
+                steps = attempt(module, batch, settings, callbacks, Path(name), watch.path, start)
+                break
+            except OutOfMemoryError:
+                if parts >= settings.batch_size:
+                    raise
+            parts = min(2 * parts, settings.batch_size)
+            start = checkpoint_step(watch.path.read_bytes()) or 0
+            _log.warning("batch.cut", parts=parts, batch_size=settings.batch_size, step=start)
+            torch.cuda.empty_cache()
+    if stopping is not None:
+        stopping.restore(module.network)
+    if hooks.log is not None:
+        hooks.log.flush(steps)
+    module.network.cpu().eval()
+    return Outcome(
+        first_loss=module.first_loss or 0.0,
+        loss=module.recent_loss or 0.0,
+        resumed_from_step=resumed or 0,
+        steps=steps,
+        parts=parts,
+        held_out=stopping.figures() if stopping is not None else {},
+    )
+
+
+def attempt(
+    module: Training,
+    batch: Callable[[int], Batch],
+    settings: Settings,
+    callbacks: Sequence[pl.Callback],
+    folder: Path,
+    checkpoint: Path | None = None,
+    start: int = 0,
+) -> int:
+    """Takes the steps of a run as far as memory allows, and returns how many were taken.
+
+    Args:
+        module: The network with its loss.
+        batch: The batch of a step.
+        settings: How to train.
+        callbacks: What looks after the run.
+        folder: For files of the moment.
+        checkpoint: File to go on from, if it exists.
+        start: The step that it was made at.
+
+    Raises:
+        OutOfMemoryError: The device has too little memory for a batch in ``module.parts`` pieces.
+    """
+    path = checkpoint if checkpoint is not None and checkpoint.exists() else None
+    loader = DataLoader(_Batches(batch, start), batch_size=None, num_workers=0)
+    with _quiet():
         trainer = pl.Trainer(
             accelerator="auto",
             devices=1,
+            precision=precision.LIGHTNING[precision.chosen(settings.precision)],
             max_steps=settings.steps,
             max_epochs=-1,
             gradient_clip_val=_CLIP,
@@ -214,20 +191,28 @@ def run(
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=folder,
-            callbacks=[_Watch(hooks, settings.checkpoint_steps, folder)],
+            callbacks=list(callbacks),
         )
         try:
             trainer.fit(module, loader, ckpt_path=path, weights_only=True)
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-                raise OutOfMemoryError(
-                    f"A batch of {settings.batch_size} crops of {settings.patch[1]} × "
-                    f"{settings.patch[2]} does not fit into the memory of the device. Train with "
-                    "a smaller batch_size or patch."
-                ) from None
-            raise
-    module.network.cpu().eval()
-    return Outcome(module.first_loss or 0.0, module.recent_loss or 0.0, start)
+        except (RuntimeError, MemoryError) as error:
+            if not _lacks_memory(error):
+                raise
+            size = -(-settings.batch_size // module.parts)
+            raise OutOfMemoryError(
+                f"Not even {size} crop{'s' * (size > 1)} of {settings.patch[1]} × "
+                f"{settings.patch[2]} at a time can be trained on in the memory of the device. "
+                "Train with a smaller patch or a smaller network."
+            ) from None
+    return int(trainer.global_step)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    # Of CPUs it is a plain RuntimeError, from torch's allocator or from oneDNN.
+    words = ("can't allocate memory", "could not create a primitive")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        word in str(error) for word in words
+    )
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801 - a context manager

@@ -21,9 +21,10 @@ from biosegment.client.geometry import ZYX, Box
 from biosegment.nets.intensity import unit_scale
 from biosegment.nets.unet import UNet2D, channels_last
 from biosegment.training.child.augment import augment
-from biosegment.training.child.fit import Batch, Hooks, Outcome, Settings, run
+from biosegment.training.child.fit import Batch, run
 from biosegment.training.child.module import Training
 from biosegment.training.child.samples import raw_statistics
+from biosegment.training.child.settings import Hooks, Outcome, Settings
 
 _MOST_CROPS = 2000
 _MOST_CROP_BYTES = 256 << 20

@@ -1,60 +1,41 @@
 """The task of the training child: from a TrainSpec to stored weights."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import torch
-from google.protobuf.json_format import MessageToDict
-from numpy.typing import NDArray
+from google.protobuf.json_format import MessageToDict, ParseDict
 
-from biosegment.client import names
-from biosegment.client.arrays import unpack_mask
 from biosegment.client.connection import Connection
-from biosegment.client.errors import FailedPreconditionError, NotFoundError
-from biosegment.client.geometry import Box, shape_of
+from biosegment.client.geometry import Box
 from biosegment.client.stubs import SyncStubs
-from biosegment.nets import catalog, weights
-from biosegment.nets.architectures import build
-from biosegment.nets.intensity import check_dtype
+from biosegment.nets import weights
 from biosegment.nets.weights import Weights
 from biosegment.runtime import objects
-from biosegment.runtime.arrays import VolumeArray
 from biosegment.runtime.child import ChildContext
-from biosegment.training.child import log_replay
-from biosegment.training.child.fit import Hooks, Outcome, Settings, fit
+from biosegment.training.child import finders, held_out, precision
+from biosegment.training.child.early_stopping import EarlyStopping
+from biosegment.training.child.fit import fit
 from biosegment.training.child.pretrain import draw_crops, pretrain
-from biosegment.training.child.samples import CropSampler, Sample, collect, input_statistics
-from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2
+from biosegment.training.child.samples import CropSampler, Sample
+from biosegment.training.child.settings import Hooks, Outcome
+from biosegment.training.child.task import (
+    Task,
+    read_raw,
+    read_samples,
+    settings_of,
+    starting_point,
+)
+from biosegment.v1 import jobs_pb2, registry_pb2
 
-_PAGE = 200
 _REPORT_SECONDS = 0.5
 _JOB_NOTE, _METRICS_NOTE, _RESUMED_NOTE = "job", "metrics", "resumed_from_step"
+_SETTINGS_NOTE = "settings"
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    context: ChildContext
-    stubs: SyncStubs
-    spec: jobs_pb2.TrainSpec
-    job: str
-    model: registry_pb2.Model
-
-    @property
-    def weights_name(self) -> str:
-        project, model = names.parse(names.MODEL, self.spec.model)
-        _, job = names.parse(names.JOB, self.job)
-        return f"projects/{project}/objects/models/{model}/{job}.safetensors"
-
-    @property
-    def checkpoint_name(self) -> str:
-        project, job = names.parse(names.JOB, self.job)
-        return f"projects/{project}/objects/jobs/{job}/checkpoint"
-
-
-def train(context: ChildContext, *, connection: str, spec: bytes, job: str) -> bytes:
+def train(
+    context: ChildContext, *, connection: str, spec: bytes, job: str, parts: int = 1
+) -> bytes:
     """Trains a model version.
 
     An attempt that was cut off after its weights were stored is not repeated: its result is told
@@ -65,6 +46,7 @@ def train(context: ChildContext, *, connection: str, spec: bytes, job: str) -> b
         connection: Path of the connection file.
         spec: A TrainSpec with every default filled in.
         job: projects/p/jobs/j
+        parts: Pieces that batches are cut into, where an earlier try ran out of memory.
 
     Returns:
         A TrainResult.
@@ -73,210 +55,226 @@ def train(context: ChildContext, *, connection: str, spec: bytes, job: str) -> b
         FailedPreconditionError: Nothing is labelled, the region is smaller than a crop, the base
             version is damaged or of another network, or training diverged.
         JobCancelledError: The parent asked to stop.
-        OutOfMemoryError: The device has too little memory.
+        OutOfMemoryError: The device has too little memory even for one crop at a time.
     """
     parsed = jobs_pb2.TrainSpec.FromString(spec)
     with SyncStubs(Connection.load(Path(connection))) as stubs:
         model = stubs.registry.GetModel(registry_pb2.GetModelRequest(name=parsed.model)).model
-        run = _Run(context, stubs, parsed, job, model)
-        return (_earlier(run) or _train(run)).SerializeToString()
+        task = Task(context, stubs, parsed, job, model)
+        return (_earlier(task) or _train(task, parts)).SerializeToString()
 
 
-def _earlier(run: _Run) -> jobs_pb2.TrainResult | None:
-    try:
-        data = objects.read(run.stubs, run.weights_name)
-    except NotFoundError:
+def _earlier(task: Task) -> jobs_pb2.TrainResult | None:
+    data = task.read(task.weights_name)
+    if data is None:
         return None
-    notes = weights.load(data, what=run.weights_name).notes
-    if notes.get(_JOB_NOTE) != run.job:
-        return None
+    notes = weights.load(data, what=task.weights_name).notes
+    return result_of(task, data) if notes.get(_JOB_NOTE) == task.job else None
+
+
+def result_of(task: Task, data: bytes) -> jobs_pb2.TrainResult:
+    """The result of a job, from what its weights say."""
+    notes = weights.load(data, what=task.weights_name).notes
     return jobs_pb2.TrainResult(
-        weights=run.weights_name,
+        weights=task.weights_name,
         sha256=weights.sha256(data),
         metrics=notes[_METRICS_NOTE],
         resumed_from_step=notes[_RESUMED_NOTE],
+        settings=ParseDict(notes.get(_SETTINGS_NOTE, {}), jobs_pb2.TrainingSettings()),
+        logs=task.logs_name,
     )
 
 
-def _train(run: _Run) -> jobs_pb2.TrainResult:
+def _train(task: Task, parts: int) -> jobs_pb2.TrainResult:
     started = time.monotonic()
-    settings = settings_of(run.spec.settings)
-    if run.spec.objective == jobs_pb2.TRAINING_OBJECTIVE_RESTORATION:
-        start, outcome, metrics = _restore(run, settings)
+    if task.spec.objective == jobs_pb2.TRAINING_OBJECTIVE_RESTORATION:
+        start, used, outcome, metrics = _restore(task, parts)
     else:
-        start, outcome, metrics = _fit(run, settings)
-    metrics |= {
+        start, used, outcome, metrics = _fit(task, parts)
+    metrics |= figures(outcome) | {"seconds": time.monotonic() - started}
+    data = dump(task, start, used, outcome, metrics)
+    task.context.check()
+    objects.write(task.stubs, task.weights_name, data)
+    objects.delete(task.stubs, task.checkpoint_name)
+    objects.delete(task.stubs, _found_name(task))
+    return result_of(task, data)
+
+
+def figures(outcome: Outcome) -> dict[str, float]:
+    """What the record keeps of an outcome."""
+    return {
         "loss": outcome.loss,
         "loss_first": outcome.first_loss,
-        "steps": float(settings.steps),
-        "seconds": time.monotonic() - started,
+        "steps": float(outcome.steps),
+        "parts": float(outcome.parts),
+        **outcome.held_out,
     }
+
+
+def dump(
+    task: Task,
+    start: Weights,
+    used: jobs_pb2.TrainingSettings,
+    outcome: Outcome,
+    metrics: dict[str, float],
+) -> bytes:
+    """Trained weights as a file that says how they came to be."""
     notes = {
-        _JOB_NOTE: run.job,
+        _JOB_NOTE: task.job,
         _METRICS_NOTE: metrics,
         _RESUMED_NOTE: outcome.resumed_from_step,
+        _SETTINGS_NOTE: MessageToDict(used),
     }
-    data = weights.dump(
+    return weights.dump(
         Weights(start.module, start.architecture, start.parameters, start.classes, notes)
     )
-    run.context.check()
-    objects.write(run.stubs, run.weights_name, data)
-    objects.delete(run.stubs, run.checkpoint_name)
-    return jobs_pb2.TrainResult(
-        weights=run.weights_name,
-        sha256=weights.sha256(data),
-        metrics=metrics,
-        resumed_from_step=outcome.resumed_from_step,
-    )
 
 
-def _fit(run: _Run, settings: Settings) -> tuple[Weights, Outcome, dict[str, float]]:
-    samples = _samples(run, settings)
+_Trained = tuple[Weights, jobs_pb2.TrainingSettings, Outcome, dict[str, float]]
+
+
+def _fit(task: Task, parts: int) -> _Trained:
+    _tell(task, "reading annotations")
+    samples = read_samples(task)
+    seed = task.spec.settings.seed
+    start = starting_point(task.stubs, task.model, task.spec.base_version, seed, samples)
+    used = _used(task)
+    found = _found(task, start, divide(samples, used)[0], used, parts)
+    outcome = fit_samples(task, start, samples, used, hooks(task, used.steps), parts)
+    return start, used, outcome, found | _counted(samples)
+
+
+def _counted(samples: list[Sample]) -> dict[str, float]:
+    voxels = sum(each.labelled for each in samples)
+    return {"labelled_voxels": float(voxels), "patches": float(len(samples))}
+
+
+def divide(
+    samples: list[Sample], settings: jobs_pb2.TrainingSettings
+) -> tuple[list[Sample], list[Sample]]:
+    """Samples to train on and samples held out, as the settings have it."""
+    if not settings.HasField("hold_out"):
+        return samples, []
+    return held_out.split(samples, settings.hold_out.fraction, settings.seed)
+
+
+def fit_samples(
+    task: Task,
+    start: Weights,
+    samples: list[Sample],
+    used: jobs_pb2.TrainingSettings,
+    told: Hooks,
+    parts: int = 1,
+) -> Outcome:
+    """Trains on samples, with those held out that the settings want, from the newest checkpoint."""
+    settings = settings_of(used, parts=parts)
+    kept, held = divide(samples, used)
     sampler = CropSampler(
-        samples, patch=settings.patch, batch_size=settings.batch_size, seed=settings.seed
+        kept, patch=settings.patch, batch_size=settings.batch_size, seed=settings.seed
     )
-    start = starting_point(run.stubs, run.model, run.spec.base_version, settings.seed, samples)
-    hooks = _hooks(run, settings.steps)
-    outcome = fit(start.module, sampler, settings, hooks, checkpoint=_checkpoint(run))
-    return (
-        start,
-        outcome,
-        {"labelled_voxels": float(sampler.labelled_voxels), "patches": float(len(samples))},
+    stopping = EarlyStopping(held, start.classes, settings, told) if held else None
+    return fit(
+        start.module,
+        sampler,
+        settings,
+        told,
+        checkpoint=task.read(task.checkpoint_name),
+        stopping=stopping,
     )
 
 
-def _restore(run: _Run, settings: Settings) -> tuple[Weights, Outcome, dict[str, float]]:
-    run.context.report({"done": 0, "total": settings.steps, "stage": "reading raw voxels"})
+def _restore(task: Task, parts: int) -> _Trained:
+    _tell(task, "reading raw voxels")
+    used = _used(task)
+    settings = settings_of(used, parts=parts)
     crops = draw_crops(
-        _raw(run).read,
-        Box.from_proto(run.spec.region),
+        read_raw(task).read,
+        Box.from_proto(task.spec.region),
         settings.patch,
         seed=settings.seed,
-        check=run.context.check,
+        check=task.context.check,
     )
-    start = starting_point(run.stubs, run.model, "", settings.seed, [])
-    hooks = _hooks(run, settings.steps)
-    outcome = pretrain(start.module, crops, settings, hooks, checkpoint=_checkpoint(run))
-    return start, outcome, {"crops": float(len(crops))}
+    start = starting_point(task.stubs, task.model, "", settings.seed, [])
+    told = hooks(task, settings.steps)
+    checkpoint = task.read(task.checkpoint_name)
+    outcome = pretrain(start.module, crops, settings, told, checkpoint=checkpoint)
+    return start, used, outcome, {"crops": float(len(crops))}
 
 
-def settings_of(settings: jobs_pb2.TrainingSettings) -> Settings:
-    """The settings of a message whose defaults are filled in."""
-    return Settings(
-        steps=settings.steps,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        patch=shape_of(settings.patch),
-        seed=settings.seed,
-        checkpoint_steps=settings.checkpoint_steps,
-        dice_weight=settings.dice_weight,
-    )
+def _used(task: Task) -> jobs_pb2.TrainingSettings:
+    """The settings with the precision of this machine."""
+    used = jobs_pb2.TrainingSettings()
+    used.CopyFrom(task.spec.settings)
+    used.precision = precision.chosen(used.precision)
+    return used
 
 
-def starting_point(
-    stubs: SyncStubs,
-    model: registry_pb2.Model,
-    base_version: str,
-    seed: int,
-    samples: list[Sample],
-) -> Weights:
-    """The network to begin with: the base version's weights, or fresh ones.
+def _found_name(task: Task) -> str:
+    return f"{task.folder}/found"
 
-    Fresh ones get the mean and standard deviation of the samples, if there are any, as input
-    constants; a base version brings its own, since its first layer has learned with them.
 
-    Raises:
-        FailedPreconditionError: The base version is damaged or of another network.
-        NotFoundError: Its weights are gone.
+def _found(
+    task: Task, start: Weights, samples: list[Sample], used: jobs_pb2.TrainingSettings, parts: int
+) -> dict[str, float]:
+    """Finds what the settings leave to be found, once per job, and puts it into them.
+
+    Returns:
+        What was found, by name.
     """
-    parameters: dict[str, Any] = catalog.resolve(
-        model.architecture, MessageToDict(model.parameters)
-    )
-    if base_version:
-        answer = stubs.registry.GetModelVersion(
-            registry_pb2.GetModelVersionRequest(name=base_version)
+    rate, batch = used.find_learning_rate, used.find_batch_size
+    used.find_learning_rate = used.find_batch_size = False
+    if not rate and not batch:
+        return {}
+    stored = task.read(_found_name(task))
+    if stored is None:
+        _tell(task, "finding learning rate" if rate else "finding batch size")
+        settings = finders.find(
+            start.module,
+            samples,
+            settings_of(used, parts=parts),
+            learning_rate=rate,
+            # A device that ran out of memory before is not tried again.
+            batch_size=batch and parts == 1,
+            check=task.context.check,
         )
-        what = f"The weights of {base_version}"
-        base = weights.load(
-            objects.read(stubs, answer.version.weights),
-            expected_sha256=answer.version.sha256,
-            what=what,
-        )
-        weights.check_fits(base, model.architecture, parameters, list(model.classes), what)
-        return base
-    torch.manual_seed(seed)
-    module = build(model.architecture, parameters, len(model.classes))
-    if samples:
-        module.set_input_statistics(*input_statistics(samples))
-    return Weights(module, model.architecture, parameters, tuple(model.classes))
+        used.learning_rate, used.batch_size = settings.learning_rate, settings.batch_size
+        # Kept, so that a later attempt goes on with the same settings.
+        objects.write(task.stubs, _found_name(task), used.SerializeToString())
+    else:
+        found = jobs_pb2.TrainingSettings.FromString(stored)
+        used.learning_rate, used.batch_size = found.learning_rate, found.batch_size
+    made = {"found_learning_rate": used.learning_rate} if rate else {}
+    return made | ({"found_batch_size": float(used.batch_size)} if batch else {})
 
 
-def _raw(run: _Run) -> VolumeArray:
-    answer = run.stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=run.spec.dataset))
-    raw = VolumeArray.open(run.stubs, answer.dataset.raw_volume).ready()
-    check_dtype(raw.dtype, raw.volume.name)
-    return raw
+def _tell(task: Task, stage: str) -> None:
+    task.context.report({"done": 0, "total": task.spec.settings.steps, "stage": stage})
 
 
-def _samples(run: _Run, settings: Settings) -> list[Sample]:
-    run.context.report({"done": 0, "total": settings.steps, "stage": "reading annotations"})
-    raw = _raw(run)
-    patches = log_replay.replay(_commits(run))
-    samples = collect(
-        patches,
-        read=raw.read,
-        shape=raw.shape(),
-        classes=list(run.model.classes),
-        patch=settings.patch,
-        check=run.context.check,
-    )
-    if not samples:
-        raise FailedPreconditionError(
-            f"Revision {run.spec.revision} of {run.spec.dataset} labels no voxel with a class of "
-            f"{run.model.name} ({', '.join(map(str, run.model.classes))}). Annotate some first."
-        )
-    return samples
+def hooks(task: Task, steps: int, *, report: Callable[[int, float], None] | None = None) -> Hooks:
+    """What tells of a run: progress twice a second, checkpoints and curves to the store.
 
-
-def _commits(run: _Run) -> Iterator[tuple[Box, NDArray[Any]]]:
-    """The commits up to the pinned revision, page by page."""
-    request = annotations_pb2.ListAnnotationsRequest(
-        parent=run.spec.dataset,
-        page_size=_PAGE,
-        until_revision=run.spec.revision,
-        with_masks=True,
-    )
-    while True:
-        run.context.check()
-        page = run.stubs.annotations.ListAnnotations(request)
-        for commit in page.annotations:
-            box = Box.from_proto(commit.box)
-            yield box, unpack_mask(commit.mask, commit.compression, box.shape)
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
-
-
-def _checkpoint(run: _Run) -> bytes | None:
-    try:
-        return objects.read(run.stubs, run.checkpoint_name)
-    except NotFoundError:
-        return None
-
-
-def _hooks(run: _Run, steps: int) -> Hooks:
+    Args:
+        task: The run.
+        steps: Steps in all.
+        report: Tells of (steps done, loss) in another way.
+    """
     told = 0.0
+
+    def tell(step: int, loss: float) -> None:
+        task.context.report(
+            {"done": step, "total": steps, "stage": "training", "figures": {"loss": loss}}
+        )
 
     def progress(step: int, loss: float) -> None:
         nonlocal told
         if step == steps or time.monotonic() - told >= _REPORT_SECONDS:
             told = time.monotonic()
-            run.context.report(
-                {"done": step, "total": steps, "stage": "training", "figures": {"loss": loss}}
-            )
+            (report or tell)(step, loss)
 
     return Hooks(
         progress=progress,
-        store=lambda data: objects.write(run.stubs, run.checkpoint_name, data),
-        cancelled=lambda: run.context.cancelled,
+        store=lambda data: objects.write(task.stubs, task.checkpoint_name, data),
+        cancelled=lambda: task.context.cancelled,
+        log=task.event_log(),
     )

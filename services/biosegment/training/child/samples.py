@@ -32,6 +32,11 @@ class Sample:
     raw: NDArray[Any]
     channels: NDArray[np.uint8]
 
+    @property
+    def labelled(self) -> int:
+        """Voxels with a label."""
+        return int(np.count_nonzero(self.channels != IGNORE))
+
 
 def surroundings(box: Box, shape: ZYX, patch: ZYX) -> Box:
     """A labelled box grown in-plane, so that crops see real voxels around labels near its rim.
@@ -166,16 +171,30 @@ class CropSampler:
             places = self._by_sample[index]
         sample = self._samples[index]
         z, *place = np.unravel_index(places[rng.integers(len(places))], sample.channels.shape)
-        window = []
+        start = []
         for at, extent, size in zip(place, sample.channels.shape[1:], self._patch[1:], strict=True):
             low = max(0, int(at) - size + 1)
             high = max(low, min(int(at), extent - size))
-            start = int(rng.integers(low, high + 1))
-            window.append(slice(start, min(start + size, extent)))
-        raw = unit_scale(sample.raw[z][tuple(window)])
-        labels = sample.channels[z][tuple(window)]
-        missing = [(0, size - n) for size, n in zip(self._patch[1:], raw.shape, strict=True)]
-        return np.pad(raw, missing, "reflect"), np.pad(labels, missing, constant_values=IGNORE)
+            start.append(int(rng.integers(low, high + 1)))
+        return cut(sample, (int(z), start[0], start[1]), self._patch)
+
+
+def cut(sample: Sample, start: ZYX, patch: ZYX) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """A crop of a sample; beyond the sample's rim raw is mirrored, and nothing is labelled.
+
+    Args:
+        sample: The sample.
+        start: The crop's first voxel, (z, y, x).
+        patch: Its extent.
+
+    Returns:
+        Raw on the unit scale, float32, (y, x), and channel indices, uint8, same shape.
+    """
+    window = tuple(slice(low, low + size) for low, size in zip(start[1:], patch[1:], strict=True))
+    raw = unit_scale(sample.raw[start[0]][window])
+    labels = sample.channels[start[0]][window]
+    missing = [(0, size - n) for size, n in zip(patch[1:], raw.shape, strict=True)]
+    return np.pad(raw, missing, "reflect"), np.pad(labels, missing, constant_values=IGNORE)
 
 
 def _some(places: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.int64]:
