@@ -100,6 +100,13 @@ def test_a_wrong_token_is_one_sentence(platform: InMemoryPlatform, tmp_path: Pat
         ["predict", "m/1", "liver", "--box", "0:1,2:2,0:1", "--out", "o.npy"],
         ["segment", "m/1", "liver", "--box", "-1:1,0:2,0:1"],
         ["train", "m", "liver", "--patch", "0,1,1"],
+        ["train", "m", "liver", "--hold-out", "0.7"],
+        ["train", "m", "liver", "--patience", "3"],
+        ["train", "m", "liver", "--precision", "float8"],
+        ["search", "start", "m", "liver"],
+        ["search", "start", "m", "liver", "--vary", "learning_rate"],
+        ["search", "start", "m", "liver", "--vary", "learning_rate=1:2:3"],
+        ["search", "start", "m", "liver", "--vary", "learning_rate=a:b"],
         ["annotate", "commit", "liver", "m.npy"],
         ["annotate", "commit", "liver", "m.npy", "--box", "0:1,0:1,0:1", "--proposal", "c/1"],
         [
@@ -172,6 +179,47 @@ def test_not_waiting_only_starts(platform: InMemoryPlatform, run: Run) -> None:
     assert json.loads(answer.stdout) == {"name": JOB}
     (request,) = platform.seen.of(training_pb2.StartTrainingRequest)
     assert request.spec.settings.steps == 7
+
+
+def test_how_to_train_reaches_the_service(platform: InMemoryPlatform, run: Run) -> None:
+    how = ["--hold-out", "0.25", "--measure-every", "20", "--patience", "3", "--dice-weight", "0"]
+    found = ["--precision", "bfloat16", "--find-learning-rate"]
+    assert run("train", "unet", "liver", *how, *found, "--no-wait").exit_code == 0
+    assert run("train", "unet", "liver", "--no-wait").exit_code == 0
+    full, bare = (r.spec.settings for r in platform.seen.of(training_pb2.StartTrainingRequest))
+    hold_out = jobs_pb2.HoldOut(fraction=0.25, every_steps=20, patience=3)
+    assert (full.hold_out, full.precision) == (hold_out, jobs_pb2.TRAINING_PRECISION_BFLOAT16)
+    assert (full.find_learning_rate, full.find_batch_size) == (True, False)
+    assert full.HasField("dice_weight")
+    assert bare == jobs_pb2.TrainingSettings()
+
+
+def test_a_search_is_started_and_shown(platform: InMemoryPlatform, run: Run) -> None:
+    vary = ["--vary", "learning_rate=1e-4:1e-2", "--vary", "batch_size=2:16:linear"]
+    answer = run("search", "start", "unet", "liver", *vary, "--trials", "9", "--no-wait")
+    assert answer.exit_code == 0, answer.stderr
+    (request,) = platform.seen.of(training_pb2.StartSearchRequest)
+    rate, size = request.spec.parameters
+    assert (rate.name, rate.low, rate.high, rate.logarithmic) == ("learning_rate", 1e-4, 1e-2, True)
+    assert (size.name, size.logarithmic) == ("batch_size", False)
+    assert request.spec.training.settings.hold_out.fraction == 0.2
+    lines = run("search", "show", "j").stdout.splitlines()
+    assert lines[1].split() == ["0", "done", "4", "0.002", "0.625", "12"]
+    assert lines[2].split()[:4] == ["1", "failed", "8", "0.1"]
+    assert "Training diverged at step 3." in lines[2]
+    assert "--learning-rate 0.002 --batch-size 4" in lines[-1]
+    shown = json.loads(run("--json", "search", "show", "j").stdout)
+    assert shown["best_settings"]["steps"] == "200"
+
+
+def test_the_curves_of_a_training_are_found(platform: InMemoryPlatform, run: Run) -> None:
+    change(platform, train_spec=jobs_pb2.TrainSpec())
+    where = json.loads(run("--json", "tensorboard", "j", "--where").stdout)
+    assert where["folder"] == "/store/default/objects/jobs/j"
+    assert where["command"] == "tensorboard --logdir /store/default/objects/jobs/j"
+    assert "biosegment tensorboard j" in run("job", "show", "j").stderr
+    none_yet = run("tensorboard", "j")
+    assert (none_yet.exit_code, "first checkpoint" in none_yet.stderr) == (1, True)
 
 
 def test_a_failed_job_is_its_sentence_and_status_1(platform: InMemoryPlatform, run: Run) -> None:

@@ -31,7 +31,10 @@ def biosegment(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.parametrize("command", [[], ["up"], ["campaign", "start"], ["job"], ["annotate"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["up"], ["campaign", "start"], ["job"], ["annotate"], ["train"], ["search", "start"]],
+)
 def test_help_imports_nothing_heavy(command: list[str]) -> None:
     answer = biosegment(*command, "--help")
     assert answer.returncode == 0

@@ -4,6 +4,7 @@ They record every request, so that a test can see what the SDK sent.
 """
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -50,6 +51,29 @@ PROPOSAL = campaigns_pb2.Proposal(
     box=Box.at((1, 0, 0), (1, 2, 2)).to_proto(),
     score=0.5,
     state=campaigns_pb2.PROPOSAL_STATE_OPEN,
+)
+
+
+FOUND = jobs_pb2.SearchResult(
+    trials=[
+        jobs_pb2.Trial(
+            number=0,
+            state=jobs_pb2.TRIAL_STATE_DONE,
+            values={"learning_rate": 0.002, "batch_size": 4},
+            iou=0.625,
+            seconds=12,
+        ),
+        jobs_pb2.Trial(
+            number=1,
+            state=jobs_pb2.TRIAL_STATE_FAILED,
+            values={"learning_rate": 0.1, "batch_size": 8},
+            error="Training diverged at step 3.",
+        ),
+    ],
+    best_trial=0,
+    best_settings=jobs_pb2.TrainingSettings(
+        steps=200, learning_rate=0.002, batch_size=4, patch=types_pb2.Shape(z=1, y=64, x=64)
+    ),
 )
 
 
@@ -161,6 +185,11 @@ class Storage(storage_pb2_grpc.StorageServiceServicer):
             volume=storage_pb2.Volume(name=request.name, levels=[level])
         )
 
+    async def ResolveObject(self, request: Any, context: Any) -> Any:
+        path = "/store/" + request.name.removeprefix("projects/")
+        spec = json.dumps({"driver": "file", "path": path})
+        return storage_pb2.ResolveObjectResponse(kvstore_spec=spec)
+
     async def ReadRegion(self, request: Any, context: Any) -> AsyncIterator[Any]:
         box = Box.from_proto(request.box).within(RAW.shape, request.name)
         for chunk in arrays.encode(RAW[box.slices], box):
@@ -191,6 +220,14 @@ class Training(training_pb2_grpc.TrainingServiceServicer):
     async def StartTraining(self, request: Any, context: Any) -> Any:
         self.seen.note(request)
         return training_pb2.StartTrainingResponse(job=jobs_pb2.Job(name=JOB))
+
+    async def StartSearch(self, request: Any, context: Any) -> Any:
+        self.seen.note(request)
+        return training_pb2.StartSearchResponse(job=jobs_pb2.Job(name=JOB))
+
+    async def GetSearch(self, request: Any, context: Any) -> Any:
+        self.seen.note(request)
+        return training_pb2.GetSearchResponse(result=FOUND)
 
 
 class Ingest(ingest_pb2_grpc.IngestServiceServicer):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.client.sdk_platform import DATASET, JOB, PROPOSAL, RAW, InMemoryPlatform
+from tests.client.sdk_platform import DATASET, FOUND, JOB, PROPOSAL, RAW, InMemoryPlatform
 
 from biosegment.client import AsyncClient, Box, arrays
 from biosegment.client.errors import (
@@ -181,6 +181,26 @@ async def test_what_is_not_given_is_not_sent(
     (segmentation,) = platform.seen.of(inference_pb2.StartSegmentationRequest)
     assert segmentation.spec.volume == "projects/default/volumes/liver-first"
     assert segmentation.spec.segmentation == f"{DATASET.name}/segmentations/first"
+
+
+async def test_a_search_varies_by_factors_where_that_is_usual(
+    platform: InMemoryPlatform, client: AsyncClient
+) -> None:
+    plain = jobs_pb2.SearchParameter(low=2, high=8)
+    vary = {"learning_rate": (1e-4, 1e-2), "dice_weight": (0.0, 1.0), "batch_size": plain}
+    await client.search("unet", "liver", vary, trials=5, base_version="unet/2", make_version=True)
+    (request,) = platform.seen.of(training_pb2.StartSearchRequest)
+    spec = request.spec
+    assert [(each.name, each.logarithmic) for each in spec.parameters] == [
+        ("learning_rate", True),
+        ("dice_weight", False),
+        ("batch_size", False),
+    ]
+    assert (spec.trials, spec.make_version) == (5, True)
+    assert spec.training.base_version == "projects/default/models/unet/versions/2"
+    assert not spec.training.HasField("settings")
+    assert await client.search_result("j") == FOUND
+    assert await client.training_logs() == "/store/default/objects/jobs"
 
 
 async def test_proposals_are_lent_and_returned(

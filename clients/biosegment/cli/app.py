@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from biosegment.cli.commands import annotate, campaign, compute, data, job, model, platform
+from biosegment.cli.commands import (
+    annotate,
+    campaign,
+    compute,
+    data,
+    job,
+    model,
+    platform,
+    training,
+)
 from biosegment.cli.session import Session
 from biosegment.client.errors import DomainError
 
@@ -70,5 +79,6 @@ data.register(app)
 model.register(app)
 campaign.register(app)
 annotate.register(app)
+training.register(app)
 compute.register(app)
 job.register(app)

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 _PIPE_WIDTH = 400
-_ENUM = re.compile(r"(JOB|CAMPAIGN|ROUND|PROPOSAL|VOLUME)_(STATE|KIND|STAGE|FORMAT)_(?=[A-Z])")
+_ENUM = re.compile(
+    r"(JOB|CAMPAIGN|ROUND|PROPOSAL|VOLUME|TRIAL)_(STATE|KIND|STAGE|FORMAT)_(?=[A-Z])"
+)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
@@ -65,6 +67,20 @@ def show_all(
     if session.as_json:
         write_json(rows)
         return
+    # Short names, which every command takes as well.
+    show_rows(
+        [{column: _cell(row, column, session.project) for column in columns} for row in rows],
+        empty=empty,
+    )
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]], *, empty: str = "There are none.") -> None:
+    """Writes a table for people.
+
+    Args:
+        rows: The cells of each row by their columns; the first row has every column.
+        empty: What to tell when there is nothing.
+    """
     if not rows:
         typer.echo(empty, err=True)
         return
@@ -73,11 +89,11 @@ def show_all(
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    for column in columns:
+    for column in rows[0]:
         table.add_column(column.partition(".")[0].replace("_", " "), overflow="fold")
     for row in rows:
         # Text, because names and boxes in square brackets would be read as markup.
-        table.add_row(*(Text(_cell(row, column, session.project)) for column in columns))
+        table.add_row(*(Text(_scalar(value)) for value in row.values()))
     # A pipe has no width; what reads it wants one line per row.
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
@@ -92,7 +108,6 @@ def _cell(row: Mapping[str, Any], column: str, project: str) -> str:
     for part in column.split("."):
         value = value.get(part, "") if isinstance(value, Mapping) else ""
     if isinstance(value, str) and value.startswith(f"projects/{project}/"):
-        # The short name, which every command takes as well.
         return "/".join(value.split("/")[3::2])
     if isinstance(value, Mapping) and _geometry(value) is None:
         return " ".join(f"{key}={_scalar(item)}" for key, item in sorted(value.items()))

@@ -91,6 +91,33 @@ def pairs(texts: list[str] | None) -> dict[str, str]:
     return found
 
 
+def ranges(texts: list[str]) -> dict[str, Any]:
+    """Ranges given as name=lowest:highest, with :linear or :log where the usual is not wanted.
+
+    Raises:
+        typer.BadParameter: One is none.
+    """
+    from biosegment.client.verbs.searches import LOGARITHMIC
+    from biosegment.v1.jobs_pb2 import SearchParameter
+
+    found = {}
+    for name, text in pairs(texts).items():
+        parts = [part.strip() for part in text.split(":")]
+        try:
+            low, high = (float(part) for part in parts[:2])
+            scale = {"log": True, "linear": False}[parts[2]] if len(parts) == 3 else None
+            if len(parts) > 3:
+                raise ValueError
+        except (ValueError, KeyError):
+            raise typer.BadParameter(
+                f'"{text}" is not a range: write lowest:highest, such as '
+                f"{name}=0.0001:0.01, and :linear or :log after it if need be."
+            ) from None
+        logarithmic = name in LOGARITHMIC if scale is None else scale
+        found[name] = SearchParameter(low=low, high=high, logarithmic=logarithmic)
+    return found
+
+
 def parameters(texts: list[str] | None) -> dict[str, Any]:
     """Values given as key=value, where a value that reads as JSON is taken as such."""
     import json

@@ -102,6 +102,9 @@ class Client:
 
     architectures = _blocking(AsyncClient.architectures)
     train = _blocking(AsyncClient.train)
+    search = _blocking(AsyncClient.search)
+    search_result = _blocking(AsyncClient.search_result)
+    training_logs = _blocking(AsyncClient.training_logs)
     predict = _blocking(AsyncClient.predict)
     segment = _blocking(AsyncClient.segment)
     evaluate = _blocking(AsyncClient.evaluate)

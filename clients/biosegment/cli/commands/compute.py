@@ -1,4 +1,4 @@
-"""train, predict, segment, evaluate."""
+"""predict, segment, evaluate."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -21,43 +21,6 @@ class Output(StrEnum):
     LABELS = "labels"
     PROBABILITIES = "probabilities"
     ENTROPY = "entropy"
-
-
-def train(
-    ctx: typer.Context,
-    model: str,
-    dataset: str,
-    base_version: Annotated[
-        str | None, typer.Option(help="Version to fine-tune.  [default: fresh weights]")
-    ] = None,
-    revision: Annotated[
-        int, typer.Option(min=0, help="Of the annotation log; 0 means the newest.")
-    ] = 0,
-    steps: Annotated[int, typer.Option(min=0, help="Optimiser steps.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=0, help="Patches per step.")] = 0,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 0.0,
-    patch: Annotated[str | None, typer.Option(help=f"Patch extent, {parse.SHAPE_HELP}")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
-    wait: Wait = True,
-) -> None:
-    """Train a model on the annotations of a data set. 0 takes the service's default."""
-    from biosegment.client.geometry import shape_proto
-    from biosegment.v1.jobs_pb2 import TrainingSettings
-
-    session = session_of(ctx)
-    extent = parse.shape(patch)
-    settings = TrainingSettings(
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        patch=shape_proto(extent) if extent else None,
-        seed=seed,
-    )
-    with session.client() as client:
-        job = client.train(
-            model, dataset, base_version=base_version, revision=revision, settings=settings
-        )
-        finish(session, client, job, wait=wait)
 
 
 def predict(
@@ -120,7 +83,6 @@ def evaluate(
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command()(train)
     app.command()(predict)
     app.command()(segment)
     app.command()(evaluate)

@@ -6,7 +6,7 @@ import typer
 
 from biosegment.cli.commands.data import Wait
 from biosegment.cli.follow import finish
-from biosegment.cli.output import show, show_all
+from biosegment.cli.output import show, show_all, tell
 from biosegment.cli.session import session_of
 
 job_app = typer.Typer(no_args_is_help=True, help="Jobs: long pieces of work.")
@@ -30,7 +30,10 @@ def show_job(ctx: typer.Context, job: str) -> None:
     """Show a job."""
     session = session_of(ctx)
     with session.client() as client:
-        show(session, client.job(job))
+        found = client.job(job)
+    show(session, found)
+    if found.WhichOneof("spec") in ("train_spec", "search_spec"):
+        tell(f"Its curves: biosegment tensorboard {job}")
 
 
 @job_app.command("watch")
