@@ -39,6 +39,7 @@ async def test_defaults():
         ([jobs_pb2.SearchParameter(name="steps", low=1, high=2)], "cannot be varied"),
         ([RATES, RATES], "at most once"),
         ([jobs_pb2.SearchParameter(name="learning_rate", low=1e-2, high=1e-4)], "must rise"),
+        ([jobs_pb2.SearchParameter(name="batch_size", low=1.5, high=8)], "whole patches"),
         ([jobs_pb2.SearchParameter(name="dice_weight", low=0.5, high=1.5)], "between 0 and 1"),
         ([jobs_pb2.SearchParameter(name="dice_weight", low=0, high=float("nan"))], "must rise"),
         (

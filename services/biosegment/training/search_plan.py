@@ -85,6 +85,11 @@ def _check_parameters(spec: jobs_pb2.SearchSpec) -> None:
                 f"{limits[1]:g}; it is {low:g} to {high:g}.",
                 field=field,
             )
+        if parameter.name == "batch_size" and not (low.is_integer() and high.is_integer()):
+            raise InvalidArgumentError(
+                f"batch_size is counted in whole patches; its range is {low:g} to {high:g}.",
+                field=field,
+            )
         if parameter.logarithmic and low <= 0:
             raise InvalidArgumentError(
                 f"A logarithmic range cannot begin at {low:g}; give {parameter.name} a lowest "

@@ -34,9 +34,24 @@ class EarlyStopping(pl.Callback):
     """
 
     def __init__(
-        self, samples: Sequence[Sample], classes: Sequence[int], settings: Settings, hooks: Hooks
+        self,
+        samples: Sequence[Sample],
+        classes: Sequence[int],
+        settings: Settings,
+        hooks: Hooks,
+        *,
+        trained: bool = False,
     ) -> None:
-        """Takes the samples held out, and the class values in channel order."""
+        """Makes one for a run.
+
+        Args:
+            samples: Those held out.
+            classes: Class values in channel order.
+            settings: How to train; ``hold_out`` is set.
+            hooks: Told of each measurement.
+            trained: Whether the network knows something before the first step: it is measured
+                then too, so that training which only harms it is undone.
+        """
         assert settings.hold_out is not None
         self._how: HoldOut = settings.hold_out
         self._crops = crops(samples, settings.patch)
@@ -44,6 +59,7 @@ class EarlyStopping(pl.Callback):
         self._classes = tuple(classes)
         self._batch_size = settings.batch_size
         self._hooks = hooks
+        self._trained = trained
         self._best: dict[str, Tensor] | None = None
         self._figures: dict[str, float] = {}
         self._best_iou, self._best_step = -1.0, 0
@@ -51,12 +67,17 @@ class EarlyStopping(pl.Callback):
         self._stopped = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Shows what the network is to find."""
-        if self._hooks.log is not None and trainer.global_step == 0:
+        """Shows what the network is to find, and measures one that knows something."""
+        assert isinstance(pl_module, Training)
+        if trainer.global_step > 0:
+            return
+        if self._hooks.log is not None:
             for n, (raw, labels) in enumerate(self._crops[:_SHOWN]):
                 low, high = float(raw.min()), float(raw.max())
                 self._show(0, f"{n}/raw", _grey(raw - low, max(high - low, 1e-6)))
                 self._show(0, f"{n}/labels", _grey(labels, len(self._classes) - 1))
+        if self._trained:
+            self._look(trainer, pl_module, 0)
 
     def on_train_batch_end(
         self,
@@ -71,18 +92,23 @@ class EarlyStopping(pl.Callback):
         step = trainer.global_step
         if step % self._how.every_steps and step < trainer.max_steps:
             return
-        figures = self._measure(trainer, pl_module, step)
+        iou = self._look(trainer, pl_module, step)
+        if self._hooks.measured(step, iou) or self._waited >= self._how.patience:
+            self._stopped = step < trainer.max_steps
+            trainer.should_stop = True
+
+    def _look(self, trainer: pl.Trainer, module: Training, step: int) -> float:
+        """The IoU now, after the best was kept or a measurement waited."""
+        figures = self._measure(trainer, module, step)
         iou = figures.get("iou", 0.0)
         if iou > self._best_iou:
             self._best_iou, self._best_step, self._waited = iou, step, 0
             self._figures = figures
-            state = pl_module.network.state_dict()
+            state = module.network.state_dict()
             self._best = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
         elif step > trainer.max_steps * _EARLY:
             self._waited += 1
-        if self._hooks.measured(step, iou) or self._waited >= self._how.patience:
-            self._stopped = step < trainer.max_steps
-            trainer.should_stop = True
+        return iou
 
     def _measure(self, trainer: pl.Trainer, module: Training, step: int) -> dict[str, float]:
         shown: list[NDArray[np.uint8]] = []

@@ -172,7 +172,10 @@ def fit_samples(
     sampler = CropSampler(
         kept, patch=settings.patch, batch_size=settings.batch_size, seed=settings.seed
     )
-    stopping = EarlyStopping(held, start.classes, settings, told) if held else None
+    stopping = None
+    if held:
+        trained = bool(task.spec.base_version)
+        stopping = EarlyStopping(held, start.classes, settings, told, trained=trained)
     return fit(
         start.module,
         sampler,
