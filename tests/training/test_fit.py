@@ -67,8 +67,8 @@ def test_it_learns_a_small_task():
     assert outcome.loss < 0.4 * outcome.first_loss
     assert log.steps == list(range(1, 81))
     with torch.inference_mode():
-        x = torch.from_numpy(sample().raw.astype(np.float32) / 255).unsqueeze(1)
-        guess = net(x).argmax(1).numpy().astype(bool)
+        x = torch.from_numpy(sample().raw.astype(np.float32)[None] / 255)
+        guess = net(x).argmax(1)[0].numpy().astype(bool)
     truth = ((np.mgrid[:64, :64] % 32 - 16) ** 2).sum(0)[None] < 60
     iou = (guess & truth).sum() / (guess | truth).sum()
     assert iou > 0.7  # the part that was never labelled included

@@ -6,11 +6,13 @@ from biosegment.training import plan
 from biosegment.training.child.run import settings_of
 from biosegment.v1 import jobs_pb2, types_pb2
 
-PARAMETERS = catalog.resolve("unet2d-quarter", {})
+ARCHITECTURE = catalog.find("unet2d-quarter")
+PARAMETERS = ARCHITECTURE.defaults
 
 
 def filled(*, fresh=True, **values):
-    return plan.settings(jobs_pb2.TrainingSettings(**values), PARAMETERS, fresh=fresh, seed=5)
+    asked = jobs_pb2.TrainingSettings(**values)
+    return plan.settings(asked, ARCHITECTURE, PARAMETERS, fresh=fresh, seed=5)
 
 
 def test_defaults():
@@ -31,7 +33,7 @@ def test_defaults():
         ({"dice_weight": 1.5}, "dice_weight"),
         ({"seed": 1 << 40}, "seed"),
         ({"checkpoint_steps": -3}, "checkpoint_steps"),
-        ({"patch": types_pb2.Shape(z=4, y=64, x=64)}, "patch.z"),
+        ({"patch": types_pb2.Shape(z=0, y=64, x=64)}, "patch.z"),
         ({"patch": types_pb2.Shape(z=1, y=65, x=64)}, "patch.y"),
         ({"patch": types_pb2.Shape(z=1, y=64, x=1 << 20)}, "patch.x"),
     ],

@@ -10,7 +10,6 @@ from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, N
 from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of, shape_proto
 from biosegment.client.stubs import AsyncStubs
 from biosegment.inference.subjects import Subject, look_up
-from biosegment.nets import catalog
 from biosegment.v1 import jobs_pb2, registry_pb2, storage_pb2, types_pb2
 
 # Networks that see sections want thin, wide blocks: a halo in-plane, none along z.
@@ -181,20 +180,22 @@ def output_volumes(
 
 
 def _memory(subject: Subject, block: ZYX, forward_pixels: int, result_bytes: int) -> int:
-    margin = catalog.halo(subject.parameters) + 2 ** int(subject.parameters["levels"])
-    around = (
-        block[0],
-        min(block[1] + 2 * margin, subject.shape[1]),
-        min(block[2] + 2 * margin, subject.shape[2]),
-    )
+    footprint = subject.footprint
+    around = [
+        min(size + 2 * margin, extent)
+        for size, margin, extent in zip(
+            block, footprint.margin(subject.shape), subject.shape, strict=True
+        )
+    ]
     voxel_bytes = arrays.dtype_of(subject.raw.data_type).itemsize
     # Two blocks are read, and two results held, at a time.
     held = 2 * prod(around) * voxel_bytes + 2 * prod(block) * result_bytes
+    forward = max(forward_pixels, prod(footprint.smallest(subject.shape)))
     return (
         _PROCESS_BYTES
         + held
-        + forward_pixels * catalog.activation_bytes(subject.parameters)
-        + catalog.weight_bytes(subject.parameters)
+        + forward * subject.architecture.activation_bytes(subject.parameters)
+        + subject.architecture.weight_bytes(subject.parameters)
     )
 
 

@@ -44,12 +44,11 @@ def measure(
         block: Extent of what is held in memory at a time.
     """
     counts = Confusion(predictor.classes)
-    halo, stride = predictor.module.halo, predictor.module.stride
     done = 0
     for part in BlockGrid(box, block):
         truth = np.asarray(reference(part), np.uint8)
         if bool((truth < CLEARED).any()):
-            around = input_box(part, shape, halo=halo, stride=stride)
+            around = input_box(part, shape, predictor.module.footprint)
             guess = predict(
                 predictor, raw(around), origin=around.start, shape=shape, box=part, check=check
             )

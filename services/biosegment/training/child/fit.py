@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from biosegment.client.errors import JobCancelledError, OutOfMemoryError
 from biosegment.client.geometry import ZYX
-from biosegment.nets.unet import UNet2D, channels_last
+from biosegment.nets.network import Network, channels_last
 from biosegment.runtime import log
 from biosegment.training.child.augment import augment
 from biosegment.training.child.module import Training
@@ -36,7 +36,7 @@ class Settings:
         steps: Optimiser steps.
         batch_size: Crops per step.
         learning_rate: Peak learning rate.
-        patch: Extent of a crop, (1, y, x).
+        patch: Extent of a crop, (z, y, x).
         seed: Of every random choice.
         checkpoint_steps: Steps between checkpoints.
         dice_weight: Weight of the Dice term, 0 to 1.
@@ -134,7 +134,7 @@ def checkpoint_step(checkpoint: bytes) -> int | None:
 
 
 def fit(
-    network: UNet2D,
+    network: Network,
     sampler: CropSampler,
     settings: Settings,
     hooks: Hooks,
@@ -221,9 +221,9 @@ def run(
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
                 raise OutOfMemoryError(
-                    f"A batch of {settings.batch_size} crops of {settings.patch[1]} × "
-                    f"{settings.patch[2]} does not fit into the memory of the device. Train with "
-                    "a smaller batch_size or patch."
+                    f"A batch of {settings.batch_size} crops of "
+                    f"{' × '.join(map(str, settings.patch))} voxels (z, y, x) does not fit into "
+                    "the memory of the device. Train with a smaller batch_size or patch."
                 ) from None
             raise
     module.network.cpu().eval()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from biosegment.client.errors import FailedPreconditionError
 from biosegment.nets.losses import segmentation_loss
-from biosegment.nets.unet import UNet2D
+from biosegment.nets.network import Network
 
 _WEIGHT_DECAY = 1e-4
 
@@ -33,7 +33,7 @@ class Training(pl.LightningModule):
     """
 
     def __init__(
-        self, network: UNet2D, *, learning_rate: float, steps: int, dice_weight: float, seed: int
+        self, network: Network, *, learning_rate: float, steps: int, dice_weight: float, seed: int
     ) -> None:
         super().__init__()
         self.network = network
@@ -49,10 +49,11 @@ class Training(pl.LightningModule):
         torch.manual_seed(self._seed * 1_000_003 + self.global_step)
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Loss of a batch: raw (N, H, W) on the unit scale, channel indices (N, H, W)."""
+        """Loss of a batch: raw on the unit scale as ``Network.forward`` takes it, and channel
+        indices (N, z, y, x).
+        """
         raw, labels = batch
-        x = raw.unsqueeze(1).contiguous(memory_format=torch.channels_last)
-        return segmentation_loss(self.network(x), labels, dice_weight=self._dice_weight)
+        return segmentation_loss(self.network(raw), labels, dice_weight=self._dice_weight)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of a batch, looked after.

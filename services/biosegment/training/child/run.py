@@ -18,6 +18,7 @@ from biosegment.client.geometry import Box, shape_of
 from biosegment.client.stubs import SyncStubs
 from biosegment.nets import catalog, weights
 from biosegment.nets.architectures import build
+from biosegment.nets.footprint import Footprint
 from biosegment.nets.intensity import check_dtype
 from biosegment.nets.weights import Weights
 from biosegment.runtime import objects
@@ -41,6 +42,11 @@ class _Run:
     spec: jobs_pb2.TrainSpec
     job: str
     model: registry_pb2.Model
+
+    @property
+    def footprint(self) -> Footprint:
+        parameters = catalog.resolve(self.model.architecture, MessageToDict(self.model.parameters))
+        return catalog.find(self.model.architecture).footprint(parameters)
 
     @property
     def weights_name(self) -> str:
@@ -151,6 +157,7 @@ def _restore(run: _Run, settings: Settings) -> tuple[Weights, Outcome, dict[str,
         _raw(run).read,
         Box.from_proto(run.spec.region),
         settings.patch,
+        neighbours=run.footprint.neighbours,
         seed=settings.seed,
         check=run.context.check,
     )
@@ -228,6 +235,7 @@ def _samples(run: _Run, settings: Settings) -> list[Sample]:
         shape=raw.shape(),
         classes=list(run.model.classes),
         patch=settings.patch,
+        neighbours=run.footprint.neighbours,
         check=run.context.check,
     )
     if not samples:
