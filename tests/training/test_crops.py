@@ -190,3 +190,43 @@ def test_a_labelled_section_comes_with_its_real_neighbours(section, around):
     assert labels.shape == (8, 1, 16, 16)
     for crop in raw:
         assert crop[:, 0, 0] * 255 == pytest.approx(around)
+
+
+def test_crops_of_volumes_show_real_voxels_above_and_below_one_labelled_section():
+    (sample,) = collect(
+        [labels_of(Box((4, 5, 5), (5, 20, 20)), 1)],
+        read=deep_raw,
+        shape=(9, 40, 40),
+        classes=(0, 1),
+        patch=(4, 16, 16),
+    )
+    assert sample.raw.shape == sample.channels.shape
+    assert sample.raw.shape[0] >= 4
+    raw, labels = sampler_of([sample], patch=(4, 16, 16)).batch(0)
+    assert raw.shape == labels.shape == (8, 4, 16, 16)
+    for crop, here in zip(raw, labels, strict=True):
+        sections = np.round(crop[:, 0, 0] * 25.5).astype(int)
+        assert sections.tolist() == list(range(sections[0], sections[0] + 4))
+        # The one labelled section, and no other.
+        assert set(sections[(here != IGNORE).any(axis=(1, 2))]) == {4}
+
+
+def test_volumes_thinner_than_a_crop_are_reflected_along_z_too():
+    sample = Sample(raw_of(Box.of_shape((2, 20, 20))), np.zeros((2, 20, 20), np.uint8))
+    raw, labels = sampler_of([sample], patch=(4, 16, 16)).batch(0)
+    assert raw.shape == (8, 4, 16, 16)
+    assert (labels[:, :2] == 0).all()
+    assert (labels[:, 2:] == IGNORE).all()
+
+
+def test_augmentation_turns_volumes_over_with_their_labels():
+    raw = torch.zeros(32, 4, 16, 16)
+    labels = torch.zeros(32, 4, 16, 16, dtype=torch.uint8)
+    raw[:, 0], labels[:, 0] = 1.0, 1
+    moved_raw, moved = augment(raw, labels, torch.Generator().manual_seed(3))
+    ends = set()
+    for crop, here in zip(moved_raw, moved, strict=True):
+        bright = int(crop.mean(dim=(1, 2)).argmax())
+        assert here[bright].eq(1).logical_or(here[bright] == IGNORE).all()
+        ends.add(bright)
+    assert ends == {0, 3}

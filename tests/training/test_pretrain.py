@@ -118,3 +118,12 @@ def test_a_network_with_neighbours_restores_the_middle_section():
     outcome = pretrain(net, np.concatenate((other, crops(), other), axis=1), settings(60), quiet())
     assert outcome.loss < 0.8 * outcome.first_loss
     assert net(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 1, 32, 32)
+
+
+def test_a_network_of_volumes_restores_all_sections():
+    torch.manual_seed(2)
+    net = build("unet3d", {"feature_maps": 4, "levels": 2, "planar_levels": 1}, 3)
+    head = net.head
+    outcome = pretrain(net, np.repeat(crops(), 2, axis=1), settings(40), quiet())
+    assert outcome.loss < 0.8 * outcome.first_loss
+    assert net.head is head

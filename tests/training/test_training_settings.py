@@ -23,6 +23,24 @@ def test_defaults():
     assert filled(dice_weight=0.0).dice_weight == 0.0
 
 
+def test_patches_of_networks_of_volumes_reach_along_z():
+    volumes = catalog.find("unet3d-quarter")
+
+    def asked(**patch):
+        given = jobs_pb2.TrainingSettings()
+        if patch:
+            given.patch.CopyFrom(types_pb2.Shape(**patch))
+        made = plan.settings(given, volumes, volumes.defaults, fresh=True, seed=5)
+        return settings_of(made).patch
+
+    assert asked() == (16, 64, 64)
+    assert asked(z=8, y=32, x=40) == (8, 32, 40)
+    with pytest.raises(InvalidArgumentError, match=r"patch\.z must be a multiple of 4"):
+        asked(z=6, y=32, x=32)
+    with pytest.raises(InvalidArgumentError, match=r"patch\.z must lie between 4"):
+        asked(z=1, y=32, x=32)
+
+
 @pytest.mark.parametrize(
     ("values", "field"),
     [

@@ -24,6 +24,7 @@ def build(architecture: str, parameters: Mapping[str, Any], classes: int) -> Net
         classes=catalog.check_classes(classes),
         feature_maps=int(resolved["feature_maps"]),
         levels=int(resolved["levels"]),
-        neighbours=int(resolved["in_channels"]) // 2,
+        planar_levels=int(resolved["planar_levels"]) if "planar_levels" in resolved else None,
+        neighbours=int(resolved.get("in_channels", 1)) // 2,
         dropout=float(resolved["dropout"]),
     )

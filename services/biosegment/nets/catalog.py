@@ -21,11 +21,13 @@ class Architecture:
         name: Such as "unet2d".
         description: In a sentence.
         parameters: What can be set, by name.
+        axes: How many it convolves: 2 for a network of sections, 3 for one of volumes.
     """
 
     name: str
     description: str
     parameters: Mapping[str, Parameter]
+    axes: int = 2
 
     @property
     def defaults(self) -> Parameters:
@@ -34,15 +36,18 @@ class Architecture:
 
     def footprint(self, parameters: Parameters) -> Footprint:
         """How the network looks at a volume."""
+        levels = int(parameters["levels"])
+        if self.axes == 3:
+            return unet_footprint(
+                levels, planar_levels=min(levels, int(parameters["planar_levels"]))
+            )
         return unet_footprint(
-            int(parameters["levels"]),
-            planar_levels=int(parameters["levels"]) + 1,
-            neighbours=int(parameters["in_channels"]) // 2,
+            levels, planar_levels=levels + 1, neighbours=int(parameters["in_channels"]) // 2
         )
 
     def patch(self, parameters: Parameters) -> ZYX:
         """Extent of what it trains on where nothing is said, (z, y, x)."""
-        return self.footprint(parameters).padded(_PATCH)
+        return self.footprint(parameters).padded(_PATCHES[self.axes])
 
     def activation_bytes(self, parameters: Parameters) -> int:
         """Rough peak memory of one inference forward per input voxel, in bytes.
@@ -54,12 +59,17 @@ class Architecture:
         return int(parameters["feature_maps"]) * 4 * 8
 
     def weight_bytes(self, parameters: Parameters) -> int:
-        """Rough size of the weights, in bytes: 31 million float32 at 64 maps and 4 levels."""
+        """Rough size of the weights, in bytes: 31 million float32 at 64 maps and 4 levels.
+
+        Kernels of three axes hold three times as many.
+        """
         maps, levels = int(parameters["feature_maps"]), int(parameters["levels"])
-        return 4 * 31_000_000 * maps**2 * (1 << 2 * levels) // (64**2 * 4**4)
+        flat = 4 * 31_000_000 * maps**2 * (1 << 2 * levels) // (64**2 * 4**4)
+        return flat * (3 if self.axes == 3 else 1)
 
 
-_PATCH: ZYX = (1, 128, 128)
+# Of about as many voxels, so that batches of either take about as long.
+_PATCHES: dict[int, ZYX] = {2: (1, 128, 128), 3: (16, 64, 64)}
 
 
 def _unet2d(name: str, description: str, feature_maps: int) -> Architecture:
@@ -77,6 +87,21 @@ def _unet2d(name: str, description: str, feature_maps: int) -> Architecture:
     )
 
 
+def _unet3d(name: str, description: str, feature_maps: int) -> Architecture:
+    return Architecture(
+        name,
+        description,
+        {
+            "feature_maps": Parameter(feature_maps, 1, 256),
+            "levels": Parameter(3, 1, 6),
+            # Sections are often twice as thick as a pixel is wide, and more.
+            "planar_levels": Parameter(1, 0, 6),
+            "dropout": Parameter(0.1, 0.0, 0.9),
+        },
+        axes=3,
+    )
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     made.name: made
     for made in (
@@ -91,6 +116,17 @@ ARCHITECTURES: dict[str, Architecture] = {
             "The two-dimensional U-Net with a quarter of the feature maps: fast enough for a "
             "laptop, and hard to overfit with few labels.",
             16,
+        ),
+        _unet3d(
+            "unet3d",
+            "Three-dimensional U-Net with batch normalisation; its finest planar_levels work "
+            "in-plane only, for sections that are thicker than a pixel is wide.",
+            32,
+        ),
+        _unet3d(
+            "unet3d-quarter",
+            "The three-dimensional U-Net with a quarter of the feature maps.",
+            8,
         ),
     )
 }

@@ -45,6 +45,14 @@ class Footprint:
         )
         return z, y, x
 
+    def forward_voxels(self, forward_pixels: int) -> int:
+        """Voxels to show at a time where ``forward_pixels`` are allowed for single sections.
+
+        Four times as many for a network that convolves along three axes: of as few as fill a
+        forward of sections, its halo would leave next to nothing.
+        """
+        return forward_pixels if self.sectionwise else 4 * forward_pixels
+
     def padded(self, extent: ZYX) -> ZYX:
         """An extent rounded up to the stride."""
         z, y, x = (-(-n // s) * s for n, s in zip(extent, self.stride, strict=True))

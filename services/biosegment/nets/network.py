@@ -128,7 +128,8 @@ def other_heads(network: Network, channels: int) -> Iterator[None]:
 
 def channels_last(network: Network) -> Network:
     """Returns the network with its weights laid out channels-last, which convolves faster."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        if parameter.ndim in formats:
+            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.ndim])
     return network

@@ -1,6 +1,6 @@
-"""The U-Net of Ronneberger et al. (2015), with SAME convolutions."""
+"""The U-Net of Ronneberger et al. (2015), in 2-D and in 3-D, with SAME convolutions."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -8,19 +8,30 @@ from torch import Tensor, nn
 from biosegment.nets.footprint import unet_footprint
 from biosegment.nets.network import Network
 
+# By the number of axes that are convolved. Any, since their signatures differ in nothing else.
+_CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+_UP: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_POOL: dict[int, Any] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_DROPOUT: dict[int, Any] = {2: nn.Dropout2d, 3: nn.Dropout3d}
+
 
 class DoubleConv(nn.Sequential):
-    """Twice: SAME 3 x 3 convolution, batch normalisation, ReLU; then dropout."""
+    """Twice: SAME convolution, batch normalisation, ReLU; then dropout."""
 
-    def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, dropout: float, *, kernel: tuple[int, ...]
+    ) -> None:
+        axes, padding = len(kernel), tuple(size // 2 for size in kernel)
+        conv, norm = _CONV[axes], _NORM[axes]
         super().__init__(
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
+            conv(inputs, outputs, kernel, padding=padding, bias=False),
+            norm(outputs),
             nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
+            conv(outputs, outputs, kernel, padding=padding, bias=False),
+            norm(outputs),
             nn.ReLU(inplace=True),
-            nn.Dropout2d(dropout),
+            _DROPOUT[axes](dropout),
         )
 
 
@@ -29,6 +40,9 @@ class UNet(Network):
 
     Batch normalisation has frozen statistics in eval mode, so a voxel depends on its
     receptive field alone and tiles can be put together without seams.
+
+    In 3-D (Çiçek et al., 2016) the finest levels may convolve and pool in-plane only, until the
+    voxels of sections that are thicker than a pixel is wide have become about as long as wide.
 
     Dropout follows the bottleneck and the blocks next to it, where leaving maps out makes passes
     differ most and costs least, as in Kendall, Badrinarayanan and Cipolla, "Bayesian SegNet"
@@ -41,6 +55,7 @@ class UNet(Network):
         classes: int,
         feature_maps: int = 64,
         levels: int = 4,
+        planar_levels: int | None = None,
         neighbours: int = 0,
         dropout: float = 0.0,
     ) -> None:
@@ -50,35 +65,45 @@ class UNet(Network):
             classes: Channels of the output.
             feature_maps: Of the finest level; each level has twice as many as the one before.
             levels: Poolings.
-            neighbours: Sections on either side that come as channels (2.5-D).
+            planar_levels: How many of the finest levels of a 3-D network work in-plane only;
+                None makes a 2-D network.
+            neighbours: Sections on either side that come as channels of a 2-D network (2.5-D).
             dropout: Fraction of feature maps left out in training.
         """
         widths = [feature_maps * 2**level for level in range(levels + 1)]
+        flat = levels + 1 if planar_levels is None else min(planar_levels, levels)
         super().__init__(
-            unet_footprint(levels, planar_levels=levels + 1, neighbours=neighbours),
+            unet_footprint(levels, planar_levels=flat, neighbours=neighbours),
             classes=classes,
             embedding_size=widths[-1],
             heads=("head",),
         )
+        axes = self.dense_axes
+        kernels = [(1 if level < flat else 3, 3, 3)[-axes:] for level in range(levels + 1)]
+        pools = [(1 if level < flat else 2, 2, 2)[-axes:] for level in range(levels)]
         # Of each path from the fine end to the deep one.
         rates = [0.0] * (levels - 1) + [dropout]
         self.encoder = nn.ModuleList(
-            DoubleConv(inputs, outputs, rate)
-            for inputs, outputs, rate in zip(
-                [1 + 2 * neighbours, *widths[:-2]], widths[:-1], rates, strict=True
+            DoubleConv(inputs, outputs, rate, kernel=kernel)
+            for inputs, outputs, rate, kernel in zip(
+                [1 + 2 * neighbours, *widths[:-2]], widths[:-1], rates, kernels[:-1], strict=True
             )
         )
-        self.pool = nn.MaxPool2d(2)
-        self.bottleneck = DoubleConv(widths[-2], widths[-1], dropout)
-        pairs = list(zip(reversed(widths[:-1]), reversed(widths[1:]), strict=True))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(deep, width, 2, 2) for width, deep in pairs)
-        self.decoder = nn.ModuleList(
-            DoubleConv(2 * width, width, rate)
-            for (width, _), rate in zip(pairs, reversed(rates), strict=True)
+        self.pools = nn.ModuleList(_POOL[axes](pool) for pool in pools)
+        self.bottleneck = DoubleConv(widths[-2], widths[-1], dropout, kernel=kernels[-1])
+        self.up = nn.ModuleList(
+            _UP[axes](2 * width, width, pool, pool)
+            for width, pool in zip(widths[-2::-1], reversed(pools), strict=True)
         )
-        self.head = nn.Conv2d(feature_maps, classes, 1)
+        self.decoder = nn.ModuleList(
+            DoubleConv(2 * width, width, rate, kernel=kernel)
+            for width, rate, kernel in zip(
+                widths[-2::-1], reversed(rates), kernels[-2::-1], strict=True
+            )
+        )
+        self.head = _CONV[axes](feature_maps, classes, 1)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -86,10 +111,10 @@ class UNet(Network):
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The bottleneck's features, and the skips from the fine end on."""
         skips = []
-        for block in self.encoder:
+        for block, pool in zip(self.encoder, self.pools, strict=True):
             x = block(x)
             skips.append(x)
-            x = self.pool(x)
+            x = pool(x)
         return self.bottleneck(x), skips
 
     def decode(self, deepest: Tensor, rest: list[Tensor]) -> Tensor:
