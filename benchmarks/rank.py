@@ -153,7 +153,7 @@ def _bare(patches: list[NDArray[np.uint8]]) -> float:
     """Seconds of the forwards alone, their inputs being in place."""
     predictor = _loaded[0]
     at_once = max(1, FORWARD_PIXELS // (PATCH[1] * PATCH[2]))
-    batches = torch.split(predictor.tensor(np.concatenate(patches)), at_once)
+    batches = torch.split(predictor.tensor(np.stack(patches)), at_once)
     begin = time.perf_counter()
     with torch.inference_mode():
         for batch in batches:
@@ -167,7 +167,7 @@ def _library(patches: list[NDArray[np.uint8]]) -> float:
     """Seconds of scoring: inputs, forwards, statistics, answers."""
     boxes = [Box.at((number, 0, 0), PATCH) for number in range(len(patches))]
     begin = time.perf_counter()
-    found = score_boxes(_loaded[0], lambda box: patches[box.start[0]], boxes)
+    found = score_boxes(_loaded[0], lambda box: patches[box.start[0]], boxes, shape=SHAPE)
     assert np.isfinite(found.statistics).all()
     return time.perf_counter() - begin
 

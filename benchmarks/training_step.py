@@ -51,7 +51,7 @@ def measure(patch: int, feature_maps: int, batch_size: int, rounds: int) -> tupl
 
     from biosegment.nets.architectures import build
     from biosegment.nets.losses import segmentation_loss
-    from biosegment.nets.unet import channels_last
+    from biosegment.nets.network import channels_last
     from biosegment.training.child.fit import fit
     from biosegment.training.child.samples import CropSampler, Sample, input_statistics
     from biosegment.training.child.settings import Hooks, Settings
@@ -77,8 +77,7 @@ def measure(patch: int, feature_maps: int, batch_size: int, rounds: int) -> tupl
         fit(network, sampler, settings, quiet)
 
     batches = [sampler.batch(step) for step in range(_STEPS)]
-    inputs = [torch.from_numpy(raw).unsqueeze(1) for raw, _ in batches]
-    inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
+    inputs = [torch.from_numpy(raw) for raw, _ in batches]
     targets = [torch.from_numpy(labels) for _, labels in batches]
     trained = channels_last(build("unet2d", {"feature_maps": feature_maps}, 2).train())
     optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-3, fused=True)

@@ -49,7 +49,7 @@ class Learner:
     def pretrained(self, seed: int, pool: Sequence[Box], *, dropout: float = 0.0) -> Weights:
         """A network that has learned from the raw voxels of a pool, but from no label."""
         made = self.fresh(seed, dropout=dropout)
-        crops = np.concatenate([self._data.train.read_raw(box) for box in pool])
+        crops = np.stack([self._data.train.read_raw(box) for box in pool])
         steps = self._protocol.pretrain_steps
         pretrain(made.module, crops, self._settings(steps, self._protocol.first_rate, seed), _QUIET)
         return made

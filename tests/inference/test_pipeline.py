@@ -22,7 +22,7 @@ def predictor(volume):
     made = Predictor(module, (0, 7), 1 << 14)
     # As many voxels of one class as of the other.
     with torch.inference_mode():
-        logits = module(made.tensor(volume))
+        logits = module(made.tensor(volume[None]))
         module.head.bias[1] += (logits[:, 0] - logits[:, 1]).median()
     return made
 

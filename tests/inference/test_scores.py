@@ -15,15 +15,15 @@ from biosegment.inference.child.score import (
     statistic_names,
     statistics_of,
 )
-from biosegment.inference.child.tiles import pad_far
 from biosegment.nets.architectures import build
 from biosegment.nets.dropout import one_draw
 from biosegment.nets.intensity import unit_scale
+from biosegment.nets.padding import reflected
 
 
 def test_statistics_by_hand():
     p = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.5, 0.0]], dtype=torch.float64)
-    logits = torch.log(p.clamp(min=1e-300)).T.reshape(1, 3, 1, 2)
+    logits = torch.log(p.clamp(min=1e-300)).T.reshape(1, 3, 1, 1, 2)
     found = dict(zip(statistic_names((0, 2, 7)), statistics_of(logits)[0].tolist(), strict=True))
     first = -sum(q * math.log(q) for q in (0.7, 0.2, 0.1))
     assert found == pytest.approx(
@@ -39,7 +39,7 @@ def test_statistics_by_hand():
 
 
 def test_a_sure_network_gives_zero_not_nan():
-    logits = torch.tensor([[[[1e4]], [[-1e4]]]])
+    logits = torch.tensor([1e4, -1e4]).reshape(1, 2, 1, 1, 1)
     assert statistics_of(logits)[0].tolist() == [0.0, 0.0, 0.0, 1.0, 0.0]
 
 
@@ -54,10 +54,10 @@ def test_scores_of_patches_do_not_depend_on_the_batch():
     assert many.statistics.shape == (5, 5)
     assert many.embeddings.shape == (5, module.embedding_size)
 
-    padded = pad_far(patches[3], (3, 2))
+    padded = reflected(patches[3], [(0, 3), (0, 2)])
     with torch.inference_mode():
-        x = torch.from_numpy(unit_scale(padded)).unsqueeze(1)
-        p = module(x).softmax(1).double().numpy()[:, :, :13, :18]
+        x = torch.from_numpy(unit_scale(padded)[None])
+        p = module(x).softmax(1).double().numpy()[..., :13, :18]
     entropy = -(p * np.log(p)).sum(1).mean()
     assert many.statistics[3, 0] == pytest.approx(entropy, abs=1e-6)
     assert many.statistics[3, 3:].sum() == pytest.approx(1.0, abs=1e-6)
@@ -74,7 +74,7 @@ def test_disagreement_by_hand():
         return -sum(q * math.log(q) for q in p)
 
     logits = [
-        torch.tensor(p, dtype=torch.float64).log().reshape(1, 3, 1, 1) for p in (first, second)
+        torch.tensor(p, dtype=torch.float64).log().reshape(1, 3, 1, 1, 1) for p in (first, second)
     ]
     bald, information = disagreement(iter(logits))[0].tolist()
     assert bald == pytest.approx(shannon((0.5, 0.3, 0.2)))
@@ -83,7 +83,7 @@ def test_disagreement_by_hand():
 
 
 def test_disagreement_of_sure_networks_is_finite():
-    sure = torch.tensor([[[[1e4]], [[-1e4]]]])
+    sure = torch.tensor([1e4, -1e4]).reshape(1, 2, 1, 1, 1)
     bald, information = disagreement([sure, sure.flip(1)])[0].tolist()
     assert bald == information == pytest.approx(math.log(2))
 
@@ -118,13 +118,13 @@ def test_passes_with_dropout_are_repeatable_and_do_not_depend_on_the_batch(patch
 
 def test_the_mean_over_passes_is_what_the_paper_says(patches):
     network = predictor()
-    x = network.tensor(patches[:, 0])
+    x = network.tensor(patches)
     forwards = []
     for number in range(3):
         with torch.inference_mode(), one_draw(network.module, 5, number):
             forwards.append(network.module(x).softmax(1).double().numpy())
     mean = np.mean(forwards, axis=0)
-    expected = -(mean * np.log(mean)).sum(1).mean((1, 2))
+    expected = -(mean * np.log(mean)).sum(1).mean((1, 2, 3))
     found = score(network, patches, comparison=Comparison(passes=3, seed=5))
     np.testing.assert_allclose(found.statistics[:, -2], expected, atol=1e-5)
 
@@ -148,7 +148,13 @@ def test_boxes_are_read_ahead_and_come_back_in_order(patches):
     boxes = [Box.at((n, 0, 0), (1, 16, 24)) for n in range(5)]
     for pixels in (1, 16 * 24 * 2, 1 << 20):
         network = predictor(pixels)
-        found = score_boxes(network, lambda box: patches[box.start[0]], boxes, with_embeddings=True)
+        found = score_boxes(
+            network,
+            lambda box: patches[box.start[0]],
+            boxes,
+            shape=(len(boxes), 16, 24),
+            with_embeddings=True,
+        )
         direct = score(network, patches, with_embeddings=True)
         np.testing.assert_allclose(found.statistics, direct.statistics, atol=1e-6)
         np.testing.assert_allclose(found.embeddings, direct.embeddings, atol=1e-5)
@@ -158,5 +164,21 @@ def test_a_patch_that_cannot_be_read_ends_the_call():
     def read(box):
         raise OSError("disk gone")
 
+    boxes = [Box.at((n, 0, 0), (1, 16, 16)) for n in range(50)]
     with pytest.raises(OSError, match="disk gone"):
-        score_boxes(predictor(), read, [Box.at((n, 0, 0), (1, 16, 16)) for n in range(50)])
+        score_boxes(predictor(), read, boxes, shape=(50, 16, 16))
+
+
+def test_patches_of_a_network_with_neighbours_see_the_sections_beside_them():
+    torch.manual_seed(0)
+    module = build("unet2d", {"feature_maps": 2, "levels": 1, "in_channels": 3}, 2).eval()
+    volume = np.random.default_rng(3).integers(0, 255, (6, 16, 24)).astype(np.uint8)
+    boxes = [Box((z, 0, 0), (z + 2, 16, 24)) for z in (0, 2, 4)]
+    network = Predictor(module, (0, 1), 1 << 20)
+    found = score_boxes(network, lambda box: volume[box.slices], boxes, shape=volume.shape)
+    # The whole volume, mirrored at its ends.
+    with torch.inference_mode():
+        whole = module(network.tensor(reflected(volume, [(1, 1), (0, 0), (0, 0)])[None]))
+    for n, box in enumerate(boxes):
+        expected = statistics_of(whole[(..., *box.slices)])[0].numpy()
+        np.testing.assert_allclose(found.statistics[n], expected, atol=1e-5)

@@ -1,4 +1,6 @@
-from itertools import pairwise
+from dataclasses import replace
+from itertools import pairwise, product
+from math import prod
 
 import numpy as np
 import pytest
@@ -7,40 +9,56 @@ import torch
 from biosegment.client.errors import OutOfMemoryError
 from biosegment.client.geometry import BlockGrid, Box
 from biosegment.inference.child import predict as engine
+from biosegment.inference.child import tiles as tiles_module
 from biosegment.inference.child.predict import (
     ENTROPY,
     LABELS,
     PROBABILITIES,
     Predictor,
     predict,
-    smallest_forward,
 )
-from biosegment.inference.child.tiles import input_box, pad_far, spans, tiles
+from biosegment.inference.child.tiles import input_box, spans, tiles
 from biosegment.nets.architectures import build
+from biosegment.nets.footprint import unet_footprint
 from biosegment.nets.intensity import unit_scale
+from biosegment.nets.padding import reflected
 
 CLASSES = (0, 2, 7)
 
 
-def network(levels=2):
+KINDS = {
+    "2-D": ("unet2d", {"levels": 2}),
+    "2.5-D": ("unet2d", {"levels": 2, "in_channels": 3}),
+    "2.5-D, seven sections": ("unet2d", {"levels": 2, "in_channels": 7}),
+    "3-D": ("unet3d", {"levels": 1, "planar_levels": 0}),
+    "3-D, pooled in-plane only": ("unet3d", {"levels": 1, "planar_levels": 1}),
+    "3-D, anisotropic": ("unet3d", {"levels": 2, "planar_levels": 1}),
+}
+
+
+def network(kind="2-D"):
     torch.manual_seed(5)
-    module = build("unet2d", {"feature_maps": 4, "levels": levels}, len(CLASSES))
+    architecture, parameters = KINDS[kind]
+    module = build(architecture, {"feature_maps": 4, **parameters}, len(CLASSES))
+    footprint = module.footprint
     # Statistics as after training, so that normalisation is not the identity.
     with torch.no_grad():
         for _ in range(3):
-            module(torch.randn(2, 1, 64, 64))
+            module(torch.randn(2, footprint.stride[0] + 2 * footprint.neighbours, 64, 64))
     module.set_input_statistics(0.5, 0.25)
     return Predictor(module.eval(), CLASSES, 1 << 20)
 
 
 def whole(predictor, volume):
-    """The reference: every section at once."""
-    stride = predictor.module.stride
-    _, h, w = volume.shape
-    x = pad_far(volume, (-h % stride, -w % stride))
+    """The reference: the whole volume at once."""
+    footprint = predictor.module.footprint
+    d, h, w = volume.shape
+    far = [(0, p - n) for n, p in zip(volume.shape, footprint.padded(volume.shape), strict=True)]
+    n = footprint.neighbours
+    x = reflected(volume, [(n, far[0][1] + n), *far[1:]])
     with torch.inference_mode():
-        logits = predictor.module(torch.from_numpy(unit_scale(x)).unsqueeze(1))
-        return logits.softmax(1).movedim(1, 0).numpy()[..., :h, :w]
+        logits = predictor.module(torch.from_numpy(unit_scale(x)[None]))
+        return logits.softmax(1)[0, :, :d, :h, :w].numpy()
 
 
 def volume_of(shape, dtype=np.uint8):
@@ -51,9 +69,8 @@ def volume_of(shape, dtype=np.uint8):
 def blocked(predictor, volume, box, block, output):
     channels = (len(CLASSES),) if output == PROBABILITIES else ()
     made = np.zeros((*channels, *volume.shape), np.uint8 if output == LABELS else np.float32)
-    net = predictor.module
     for part in BlockGrid(box, block):
-        around = input_box(part, volume.shape, halo=net.halo, stride=net.stride)
+        around = input_box(part, volume.shape, predictor.module.footprint)
         made[(..., *part.slices)] = predict(
             predictor,
             volume[around.slices],
@@ -65,6 +82,15 @@ def blocked(predictor, volume, box, block, output):
     return made
 
 
+def check_blocks_equal_the_whole(kind, shape, block, dtype, forward_pixels):
+    predictor = network(kind)
+    predictor.forward_pixels = forward_pixels
+    volume = volume_of(shape, dtype)
+    made = blocked(predictor, volume, Box.of_shape(shape), block, PROBABILITIES)
+    np.testing.assert_allclose(made, whole(predictor, volume), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("2")])
 @pytest.mark.parametrize(
     ("shape", "block", "dtype"),
     [
@@ -73,16 +99,26 @@ def blocked(predictor, volume, box, block, output):
         ((2, 150, 97), (2, 83, 61), np.uint16),  # blocks off the stride
         ((2, 3, 190), (1, 3, 50), np.uint8),  # lower than the stride
         ((1, 1, 97), (1, 1, 40), np.uint8),  # a single row
+        ((7, 37, 41), (5, 32, 32), np.uint8),  # more sections than neighbours on either side
     ],
 )
-def test_blocks_equal_whole_sections(shape, block, dtype):
-    predictor = network()
-    predictor.forward_pixels = 90**2
-    volume = volume_of(shape, dtype)
-    expected = whole(predictor, volume)
-    box = Box.of_shape(shape)
-    made = blocked(predictor, volume, box, block, PROBABILITIES)
-    np.testing.assert_allclose(made, expected, atol=1e-5)
+def test_blocks_equal_whole_sections(kind, shape, block, dtype):
+    check_blocks_equal_the_whole(kind, shape, block, dtype, 90**2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "block", "forward"),
+    [
+        ("3-D", (23, 29, 19), (13, 16, 19), 26**3),  # primes, several tiles along every axis
+        ("3-D", (1, 37, 31), (1, 16, 31), 26**3),  # one section
+        ("3-D", (5, 1, 40), (2, 1, 20), 26**3),  # a single row
+        ("3-D, pooled in-plane only", (11, 31, 29), (5, 17, 29), 6 * 26**2),
+        ("3-D, anisotropic", (29, 61, 13), (13, 32, 13), 24 * 56 * 16),
+        ("3-D, anisotropic", (3, 7, 5), (3, 7, 5), 64**3),  # smaller than a tile
+    ],
+)
+def test_blocks_equal_the_whole_volume(kind, shape, block, forward):
+    check_blocks_equal_the_whole(kind, shape, block, np.uint8, forward)
 
 
 def test_labels_and_entropy_are_those_of_the_probabilities():
@@ -115,7 +151,8 @@ def test_a_box_inside_equals_the_same_voxels_of_whole_sections():
 def test_a_smaller_halo_would_show():
     """The seam test can fail: with half the halo the blocks differ from whole sections."""
     predictor = network()
-    predictor.module.halo //= 4
+    footprint = predictor.module.footprint
+    predictor.module.footprint = replace(footprint, halo=(0, 4, 4))
     predictor.forward_pixels = 50**2
     volume = volume_of((1, 90, 90))
     made = blocked(predictor, volume, Box.of_shape(volume.shape), (1, 40, 40), PROBABILITIES)
@@ -142,11 +179,40 @@ def test_spans_cover_once_and_keep_their_halo(extent, window, start, stop):
         assert span.size <= max(window, 2 * halo + 2 * stride)
 
 
-def test_memory_of_a_forward_is_bounded():
+@pytest.mark.parametrize(
+    "footprint",
+    [
+        unet_footprint(4, planar_levels=5),
+        unet_footprint(2, planar_levels=1),
+        unet_footprint(3, planar_levels=2),
+    ],
+)
+def test_memory_of_a_forward_is_bounded(footprint):
     box = Box.of_shape((40, 2000, 3000))
-    for tile in tiles(box, shape=box.stop, halo=96, stride=16, forward_pixels=1 << 20):
-        sections = tile.z.stop - tile.z.start
-        assert sections * tile.y.size * tile.x.size <= 1 << 20
+    for tile in tiles(box, shape=box.stop, footprint=footprint, forward_pixels=1 << 20):
+        assert prod(span.size for span in tile.axes) <= 1 << 20
+
+
+def test_a_tile_keeps_the_largest_part_that_its_voxels_allow():
+    """Against every other tile of no more voxels."""
+    footprint, shape, voxels = unet_footprint(2, planar_levels=1), (500, 500, 500), 300_000
+    tile = next(tiles(Box.of_shape(shape), shape=shape, footprint=footprint, forward_pixels=voxels))
+    window = tiles_module._windows(shape, footprint, voxels)
+    assert prod(window) <= voxels
+    assert all(span.size <= size for span, size in zip(tile.axes, window, strict=True))
+
+    def kept(extent):
+        return prod(max(0, n - 2 * h) for n, h in zip(extent, footprint.halo, strict=True))
+
+    axes = [range(2 * h + s, 400, s) for h, s in zip(footprint.halo, footprint.stride, strict=True)]
+    best = max(kept(extent) for extent in product(*axes) if prod(extent) <= voxels)
+    assert kept(window) > 0.85 * best
+
+
+def test_a_short_axis_leaves_its_voxels_to_the_others():
+    footprint = unet_footprint(4, planar_levels=5)
+    assert tiles_module._windows((50, 5000, 5000), footprint, 1 << 20) == (1, 1024, 1024)
+    assert tiles_module._windows((50, 250, 5000), footprint, 1 << 20) == (1, 256, 4096)
 
 
 class Starved(torch.nn.Module):
@@ -155,19 +221,22 @@ class Starved(torch.nn.Module):
     def __init__(self, inner, most):
         super().__init__()
         self.inner, self.most = inner, most
-        self.halo, self.stride = inner.halo, inner.stride
+        self.footprint = inner.footprint
 
     def forward(self, x):
-        if x.shape[0] * x.shape[2] * x.shape[3] > self.most:
+        if x.numel() > self.most:
             raise torch.OutOfMemoryError("no room")
         return self.inner(x)
 
 
-def test_out_of_memory_makes_tiles_smaller_and_goes_on():
-    plain = network()
-    volume = volume_of((2, 120, 120))
-    most = 2 * smallest_forward(plain.module)
-    starved = Predictor(Starved(plain.module, most), CLASSES, 1 << 20, torch.device("cpu"))
+@pytest.mark.parametrize(
+    ("kind", "shape", "most"),
+    [("2-D", (2, 120, 120), 2 * 52**2), ("3-D", (20, 36, 36), 2 * 22**3)],
+)
+def test_out_of_memory_makes_tiles_smaller_and_goes_on(kind, shape, most):
+    plain = network(kind)
+    volume = volume_of(shape)
+    starved = Predictor(Starved(plain.module, most), CLASSES, 2 * most, torch.device("cpu"))
     box = Box.of_shape(volume.shape)
     arguments = {"origin": (0, 0, 0), "shape": volume.shape, "box": box, "output": PROBABILITIES}
     made = predict(starved, volume, **arguments)
@@ -181,5 +250,5 @@ def test_out_of_memory_makes_tiles_smaller_and_goes_on():
 def test_uint8_goes_to_the_device_unscaled_with_the_same_value():
     predictor = network()
     raw = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
-    assert np.array_equal(predictor.tensor(raw).numpy()[0], unit_scale(raw))
+    assert np.array_equal(predictor.tensor(raw).numpy(), unit_scale(raw))
     assert engine.default_device().type in {"cpu", "cuda"}

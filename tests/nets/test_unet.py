@@ -3,8 +3,9 @@ import torch
 
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.nets.architectures import build
-from biosegment.nets.catalog import describe
-from biosegment.nets.receptive import unet_halo, unet_reach
+from biosegment.nets.catalog import describe, find, resolve
+from biosegment.nets.footprint import unet_footprint
+from biosegment.nets.receptive import unet_reach
 
 
 @pytest.mark.parametrize(("levels", "size"), [(1, 64), (2, 128)])
@@ -12,27 +13,50 @@ def test_the_reach_is_that_of_the_gradient(levels, size):
     """Average pooling and no ReLU make the gradient non-zero wherever the network looks."""
     torch.manual_seed(0)
     net = build("unet2d", {"feature_maps": 2, "levels": levels}, 2).eval().double()
-    net.pool = torch.nn.AvgPool2d(2)
+    for n in range(levels):
+        net.pools[n] = torch.nn.AvgPool2d(2)
     for block in [*net.encoder, net.bottleneck, *net.decoder]:
         block[2] = block[5] = torch.nn.Identity()
     before = after = 0
     middle = size // 2
     for pixel in range(middle, middle + 2**levels):
         x = torch.randn(1, 1, size, size, dtype=torch.float64, requires_grad=True)
-        net(x)[0, 0, middle, pixel].backward()
+        net(x)[0, 0, 0, middle, pixel].backward()
         (seen,) = torch.nonzero(x.grad[0, 0].abs().sum(0), as_tuple=True)
         before = max(before, pixel - int(seen.min()))
         after = max(after, int(seen.max()) - pixel)
-    assert (before, after) == unet_reach(levels)
+    assert (before, after) == unet_reach([2] * levels, [1] * (levels + 1))
+
+
+@pytest.mark.parametrize(("levels", "planar"), [(1, 0), (1, 1), (2, 1)])
+def test_the_reach_of_a_volume_is_that_of_the_gradient_on_every_axis(levels, planar):
+    torch.manual_seed(0)
+    net = build("unet3d", {"feature_maps": 2, "levels": levels, "planar_levels": planar}, 2)
+    net = net.eval().double()
+    for n, pool in enumerate(net.pools):
+        net.pools[n] = torch.nn.AvgPool3d(pool.kernel_size)
+    for block in [*net.encoder, net.bottleneck, *net.decoder]:
+        block[2] = block[5] = torch.nn.Identity()
+    stride, halo = net.footprint.stride, net.footprint.halo
+    size = [2 * (h + 2 * s) for h, s in zip(halo, stride, strict=True)]
+    reached = [0, 0, 0]
+    for voxel in range(max(stride)):
+        place = [n // 2 + voxel % s for n, s in zip(size, stride, strict=True)]
+        x = torch.randn(1, *size, dtype=torch.float64, requires_grad=True)
+        net(x)[(0, 0, *place)].backward()
+        for axis, seen in enumerate(torch.nonzero(x.grad[0], as_tuple=True)):
+            away = max(place[axis] - int(seen.min()), int(seen.max()) - place[axis])
+            reached[axis] = max(reached[axis], away)
+    assert [-(-n // s) * s for n, s in zip(reached, stride, strict=True)] == list(halo)
 
 
 def test_nothing_beyond_the_halo_changes_a_pixel():
     torch.manual_seed(1)
     net = build("unet2d", {"feature_maps": 2}, 2).eval()
-    halo = net.halo
-    assert halo == unet_halo(4)
-    assert halo % net.stride == 0
-    size = 2 * halo + 2 * net.stride
+    assert net.footprint == unet_footprint(4, planar_levels=5)
+    halo, stride = net.footprint.halo[2], net.footprint.stride[2]
+    assert halo % stride == 0
+    size = 2 * halo + 2 * stride
     x = torch.randn(1, 1, size, size)
     core = slice(halo, size - halo)
     beyond = x.clone()
@@ -51,8 +75,13 @@ def test_the_quarter_network_has_a_quarter_of_the_feature_maps():
     parameters = sum(p.numel() for p in quarter.parameters())
     assert 1_900_000 < parameters < 1_960_000  # 1.94 million, as published for this size
     assert quarter.embedding_size == 256
-    assert quarter.stride == 16
-    assert [a.name for a in describe()] == ["unet2d", "unet2d-quarter"]
+    assert quarter.footprint.stride == (1, 16, 16)
+    assert [a.name for a in describe()] == [
+        "unet2d",
+        "unet2d-quarter",
+        "unet3d",
+        "unet3d-quarter",
+    ]
 
 
 def test_embedding_is_the_mean_of_the_bottleneck():
@@ -60,7 +89,7 @@ def test_embedding_is_the_mean_of_the_bottleneck():
     net = build("unet2d", {"feature_maps": 2, "levels": 2}, 3).eval()
     x = torch.randn(2, 1, 16, 24)
     logits, embedding = net.forward_with_embedding(x)
-    assert logits.shape == (2, 3, 16, 24)
+    assert logits.shape == (2, 3, 1, 16, 24)
     assert embedding.shape == (2, net.embedding_size) == (2, 8)
     assert torch.allclose(embedding, net.embed(x))
     assert torch.allclose(logits, net(x))
@@ -97,6 +126,7 @@ def test_dropout_only_drops_in_train_mode():
         ("unet2d", {"feature_maps": float("nan")}, 2, "must be a number"),
         ("unet2d", {"feature_maps": "many"}, 2, "must be a number"),
         ("unet2d", {"levels": 60}, 2, "between 1 and 6"),
+        ("unet2d", {"in_channels": 4}, 2, "must be odd"),
         ("unet2d", {}, 1, "2 to 254 classes"),
     ],
 )
@@ -107,5 +137,40 @@ def test_what_is_not_on_offer_is_refused(architecture, parameters, classes, word
 
 def test_a_section_off_the_stride_is_refused():
     net = build("unet2d", {"feature_maps": 2, "levels": 2}, 2)
-    with pytest.raises(InvalidArgumentError, match="multiples of 4, not 6 × 8"):
+    with pytest.raises(InvalidArgumentError, match="multiples of 1 × 4 × 4, not 1 × 6 × 8"):
         net(torch.zeros(1, 1, 6, 8))
+
+
+def test_embedding_of_a_volume_is_the_mean_of_the_bottleneck():
+    torch.manual_seed(2)
+    net = build("unet3d", {"feature_maps": 2, "levels": 2, "planar_levels": 1}, 3).eval()
+    x = torch.randn(2, 4, 16, 24)
+    logits, embedding = net.forward_with_embedding(x)
+    assert logits.shape == (2, 3, 4, 16, 24)
+    assert embedding.shape == (2, net.embedding_size) == (2, 8)
+    assert torch.allclose(embedding, net.embed(x))
+    assert torch.allclose(logits, net(x), atol=1e-6)
+
+
+def test_more_planar_levels_than_levels_make_all_of_them_planar():
+    net = build("unet3d", {"feature_maps": 2, "levels": 2, "planar_levels": 5}, 2)
+    assert net.footprint == unet_footprint(2, planar_levels=2)
+    assert net.footprint.stride == (1, 4, 4)
+    assert net.footprint.halo[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parameters"),
+    [
+        ("unet2d", {}),
+        ("unet2d-quarter", {"levels": 2, "in_channels": 5}),
+        ("unet3d-quarter", {}),
+        ("unet3d-quarter", {"levels": 2, "planar_levels": 4}),
+    ],
+)
+def test_what_the_catalogue_says_is_so(architecture, parameters):
+    resolved = resolve(architecture, parameters)
+    network = build(architecture, {**parameters, "feature_maps": 2}, 2)
+    assert network.footprint == find(architecture).footprint(resolved)
+    patch = find(architecture).patch(resolved)
+    assert network.footprint.padded(patch) == patch

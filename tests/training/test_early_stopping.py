@@ -1,14 +1,17 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from biosegment.client.errors import JobCancelledError
+from biosegment.nets.architectures import build
 from biosegment.training.child.early_stopping import EarlyStopping
 from biosegment.training.child.fit import fit
 from biosegment.training.child.held_out import split
+from biosegment.training.child.samples import CropSampler, Sample, input_statistics
 from biosegment.training.child.settings import HoldOut
-from tests.training.training_kit import SETTINGS, Log, network, sampler, samples, state
+from tests.training.training_kit import SETTINGS, Log, network, sample, sampler, samples, state
 
 HOW = HoldOut(fraction=0.3, every_steps=4, patience=3)
 STEPS = replace(SETTINGS, steps=40, hold_out=HOW, checkpoint_steps=6)
@@ -82,3 +85,24 @@ def test_whoever_started_it_may_end_it():
     kept, held = split(samples(8), 0.3, 7)
     stopping = EarlyStopping(held, (0, 1), STEPS, hooks)
     assert fit(network(), sampler(kept), STEPS, hooks, stopping=stopping).steps == 8
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parameters", "patch", "neighbours"),
+    [("unet2d", {"in_channels": 3}, (1, 32, 32), 1), ("unet3d", {}, (4, 32, 32), 0)],
+)
+def test_networks_of_volumes_are_measured_too(architecture, parameters, patch, neighbours):
+    torch.manual_seed(11)
+    net = build(architecture, {"feature_maps": 4, "levels": 2, **parameters}, 2)
+    labels = np.repeat(sample().channels, 4, axis=0)
+    raw = np.repeat(sample().raw, 4 + 2 * neighbours, axis=0)
+    taken = [Sample(raw, labels) for _ in range(6)]
+    net.set_input_statistics(*input_statistics(taken))
+    settings = replace(STEPS, steps=8, patch=patch)
+    kept, held = split(taken, 0.3, 7)
+    log = Log()
+    stopping = EarlyStopping(held, (0, 1), settings, log.hooks())
+    sampler = CropSampler(kept, patch=patch, batch_size=4, seed=7)
+    outcome = fit(net, sampler, settings, log.hooks(), stopping=stopping)
+    assert list(log.ious) == [4, 8]
+    assert 0 <= outcome.held_out["held_out_iou"] <= 1

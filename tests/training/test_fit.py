@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from biosegment.client.errors import FailedPreconditionError, JobCancelledError
+from biosegment.nets.architectures import build
 from biosegment.training.child.fit import fit
 from biosegment.training.child.module import schedule
+from biosegment.training.child.samples import CropSampler, Sample, input_statistics
 from biosegment.training.child.watch import checkpoint_step
 from tests.training.training_kit import SETTINGS, Log, network, sample, sampler, state
 
@@ -17,8 +19,8 @@ def test_it_learns_a_small_task():
     assert outcome.loss < 0.4 * outcome.first_loss
     assert log.steps == list(range(1, 81))
     with torch.inference_mode():
-        x = torch.from_numpy(sample().raw.astype(np.float32) / 255).unsqueeze(1)
-        guess = net(x).argmax(1).numpy().astype(bool)
+        x = torch.from_numpy(sample().raw.astype(np.float32)[None] / 255)
+        guess = net(x).argmax(1)[0].numpy().astype(bool)
     truth = ((np.mgrid[:64, :64] % 32 - 16) ** 2).sum(0)[None] < 60
     iou = (guess & truth).sum() / (guess | truth).sum()
     assert iou > 0.7  # the part that was never labelled included
@@ -91,3 +93,31 @@ def test_the_schedule_warms_up_and_falls():
     assert max(factors) == pytest.approx(1.0)
     assert factors[-1] < 0.02
     assert schedule(0, steps=1) == 1.0
+
+
+def balls():
+    """Bright balls on dark ground, labelled on two sections only."""
+    rng = np.random.default_rng(0)
+    z, y, x = np.mgrid[:8, :48, :48]
+    ball = (z - 4) ** 2 * 4 + (y % 24 - 12) ** 2 + (x % 24 - 12) ** 2 < 50
+    raw = np.where(ball, 170, 80) + rng.normal(0, 12, ball.shape)
+    channels = np.full(ball.shape, 255, np.uint8)
+    channels[[2, 4]] = ball[[2, 4]]
+    return Sample(raw.clip(0, 255).astype(np.uint8), channels), ball
+
+
+def test_a_network_of_volumes_learns_from_labelled_sections():
+    labelled, truth = balls()
+    torch.manual_seed(11)
+    net = build("unet3d", {"feature_maps": 4, "levels": 2, "planar_levels": 1}, 2)
+    net.set_input_statistics(*input_statistics([labelled]))
+    sampler = CropSampler([labelled], patch=(4, 24, 24), batch_size=4, seed=7)
+    settings = replace(SETTINGS, steps=60, patch=(4, 24, 24))
+    outcome = fit(net, sampler, settings, Log().hooks())
+    assert outcome.loss < 0.5 * outcome.first_loss
+    with torch.inference_mode():
+        x = torch.from_numpy(labelled.raw.astype(np.float32)[None] / 255)
+        guess = net(x).argmax(1)[0].numpy().astype(bool)
+    # On the sections between the labelled ones too.
+    iou = (guess & truth)[2:6].sum() / (guess | truth)[2:6].sum()
+    assert iou > 0.6

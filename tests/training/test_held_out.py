@@ -67,29 +67,40 @@ def test_crops_cover_every_label_once():
     labels[1, 10:12, 10:12] = 1
     sample = Sample(np.zeros(labels.shape, np.uint8), labels)
     found = crops([sample], PATCH)
-    assert all(raw.shape == given.shape == (8, 8) for raw, given in found)
+    assert all(raw.shape == given.shape == (1, 8, 8) for raw, given in found)
     for channel in range(3):
         assert sum(int((given == channel).sum()) for _, given in found) == (labels == channel).sum()
-    assert sample.channels is labels
     assert labels[1, 10, 10] == 1
+
+
+def test_crops_of_volumes_and_with_neighbours():
+    labels = np.full((6, 12, 12), 255, np.uint8)
+    labels[1:5, 2:10, 2:10] = 1
+    raw = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((1, 12, 12), np.uint8)
+    found = crops([Sample(raw, labels)], (4, 8, 8))
+    assert len(found) == 1
+    seen, given = found[0]
+    assert (given == 1).all()
+    # Two more sections at either end, those of the volume.
+    assert (seen[:, 0, 0] * 255).round().tolist() == list(range(1, 9))
 
 
 def test_a_small_label_sees_its_surroundings():
     labels = np.full((1, 24, 24), 255, np.uint8)
     labels[0, 10:14, 10:14] = 1
     ((_, given),) = crops([Sample(np.zeros(labels.shape, np.uint8), labels)], PATCH)
-    assert (given[2:6, 2:6] == 1).all()
+    assert (given[0, 2:6, 2:6] == 1).all()
 
 
 def test_the_measure_is_the_iou_over_labelled_voxels():
-    given = np.full((8, 8), 255, np.uint8)
-    given[0, :4] = 1
-    given[1, :4] = 0
-    raw = np.zeros((8, 8), np.float32)
+    given = np.full((1, 8, 8), 255, np.uint8)
+    given[0, 0, :4] = 1
+    given[0, 1, :4] = 0
+    raw = np.zeros((1, 8, 8), np.float32)
 
     def guess(batch):
         found = np.ones(batch.shape, np.uint8)
-        found[:, 0, 0] = 0
+        found[:, 0, 0, 0] = 0
         return found
 
     counts = measure(guess, [(raw, given)] * 3, (0, 7), batch_size=2)

@@ -69,5 +69,5 @@ def test_it_gives_up_when_there_is_nothing_left_to_cut(monkeypatch):
             torch.empty(1 << 60, dtype=torch.uint8)
 
     monkeypatch.setattr(fit_module, "Training", Full)
-    with pytest.raises(OutOfMemoryError, match="Not even 1 crop of 32 × 32"):
+    with pytest.raises(OutOfMemoryError, match="Not even 1 crop of 1 × 32 × 32"):
         fit(network(), sampler(), SETTINGS, Log().hooks())

@@ -38,7 +38,7 @@ def crops():
         cy, cx = rng.integers(6, 26, 2)
         disc = (y - cy) ** 2 + (x - cx) ** 2 < 40
         made.append(np.where(disc, 170, 80) + rng.normal(0, 8, disc.shape))
-    return np.stack(made).clip(0, 255).astype(np.uint8)
+    return np.stack(made).clip(0, 255).astype(np.uint8)[:, None]
 
 
 def network():
@@ -71,7 +71,7 @@ def test_it_learns_to_restore_and_keeps_the_head():
     scaled = crops().astype(np.float64) / 255
     assert float(net.input_mean) == pytest.approx(scaled.mean(), rel=1e-4)
     assert float(net.input_std) == pytest.approx(scaled.std(), rel=1e-4)
-    assert net(torch.zeros(1, 1, 32, 32)).shape == (1, 3, 32, 32)
+    assert net(torch.zeros(1, 1, 32, 32)).shape == (1, 3, 1, 32, 32)
 
 
 def test_a_run_that_is_cut_off_goes_on_to_the_same_weights():
@@ -88,12 +88,13 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_weights():
 
 
 def test_blocks_are_hidden_and_the_rest_is_noisy():
-    truth = torch.full((64, 20, 28), 0.5)
+    truth = torch.full((64, 2, 20, 28), 0.5)
     how = Corruption(block=8, hidden=0.25, noise=0.5)
     seen = corrupted(truth, how, 0.2, torch.Generator().manual_seed(1))
     hidden = seen.isnan()
     assert float(hidden.float().mean()) == pytest.approx(0.25, abs=0.03)
-    block = hidden[:, 8:16, 8:16]
+    # Through all sections.
+    block = hidden[..., 8:16, 8:16]
     assert torch.equal(block.flatten(1).all(1), block.flatten(1).any(1))
     spread = torch.stack([crop[~gone].std() for crop, gone in zip(seen, hidden, strict=True)])
     assert float(spread.max()) < 0.12
@@ -104,6 +105,25 @@ def test_blocks_are_hidden_and_the_rest_is_noisy():
 
 def test_nothing_to_learn_from_is_said():
     with pytest.raises(FailedPreconditionError, match="no crops"):
-        pretrain(network(), np.empty((0, 32, 32), np.uint8), settings(1), quiet())
+        pretrain(network(), np.empty((0, 1, 32, 32), np.uint8), settings(1), quiet())
     with pytest.raises(FailedPreconditionError, match="uint8"):
-        pretrain(network(), np.zeros((2, 32, 32), np.int64), settings(1), quiet())
+        pretrain(network(), np.zeros((2, 1, 32, 32), np.int64), settings(1), quiet())
+
+
+def test_a_network_with_neighbours_restores_the_middle_section():
+    torch.manual_seed(2)
+    net = build("unet2d", {"feature_maps": 4, "levels": 2, "in_channels": 3}, 3)
+    # Above and below lies something else, which can be no help.
+    other = np.random.default_rng(1).integers(0, 255, crops().shape).astype(np.uint8)
+    outcome = pretrain(net, np.concatenate((other, crops(), other), axis=1), settings(60), quiet())
+    assert outcome.loss < 0.8 * outcome.first_loss
+    assert net(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 1, 32, 32)
+
+
+def test_a_network_of_volumes_restores_all_sections():
+    torch.manual_seed(2)
+    net = build("unet3d", {"feature_maps": 4, "levels": 2, "planar_levels": 1}, 3)
+    head = net.head
+    outcome = pretrain(net, np.repeat(crops(), 2, axis=1), settings(40), quiet())
+    assert outcome.loss < 0.8 * outcome.first_loss
+    assert net.head is head

@@ -6,11 +6,13 @@ from biosegment.training import plan
 from biosegment.training.child.task import settings_of
 from biosegment.v1 import jobs_pb2, types_pb2
 
-PARAMETERS = catalog.resolve("unet2d-quarter", {})
+ARCHITECTURE = catalog.find("unet2d-quarter")
+PARAMETERS = ARCHITECTURE.defaults
 
 
 def filled(*, fresh=True, **values):
-    return plan.settings(jobs_pb2.TrainingSettings(**values), PARAMETERS, fresh=fresh, seed=5)
+    asked = jobs_pb2.TrainingSettings(**values)
+    return plan.settings(asked, ARCHITECTURE, PARAMETERS, fresh=fresh, seed=5)
 
 
 def test_defaults():
@@ -19,6 +21,24 @@ def test_defaults():
     assert (made.learning_rate, made.seed, made.dice_weight) == (1e-3, 5, 0.5)
     assert filled(fresh=False).learning_rate == 5e-4
     assert filled(dice_weight=0.0).dice_weight == 0.0
+
+
+def test_patches_of_networks_of_volumes_reach_along_z():
+    volumes = catalog.find("unet3d-quarter")
+
+    def asked(**patch):
+        given = jobs_pb2.TrainingSettings()
+        if patch:
+            given.patch.CopyFrom(types_pb2.Shape(**patch))
+        made = plan.settings(given, volumes, volumes.defaults, fresh=True, seed=5)
+        return settings_of(made).patch
+
+    assert asked() == (16, 64, 64)
+    assert asked(z=8, y=32, x=40) == (8, 32, 40)
+    with pytest.raises(InvalidArgumentError, match=r"patch\.z must be a multiple of 4"):
+        asked(z=6, y=32, x=32)
+    with pytest.raises(InvalidArgumentError, match=r"patch\.z must lie between 4"):
+        asked(z=1, y=32, x=32)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +56,7 @@ def test_defaults():
         ({"hold_out": jobs_pb2.HoldOut(fraction=float("nan"))}, "hold_out.fraction"),
         ({"hold_out": jobs_pb2.HoldOut(every_steps=-1)}, "hold_out.every_steps"),
         ({"hold_out": jobs_pb2.HoldOut(patience=-1)}, "hold_out.patience"),
-        ({"patch": types_pb2.Shape(z=4, y=64, x=64)}, "patch.z"),
+        ({"patch": types_pb2.Shape(z=0, y=64, x=64)}, "patch.z"),
         ({"patch": types_pb2.Shape(z=1, y=65, x=64)}, "patch.y"),
         ({"patch": types_pb2.Shape(z=1, y=64, x=1 << 20)}, "patch.x"),
     ],

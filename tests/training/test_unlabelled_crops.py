@@ -24,10 +24,10 @@ def test_crops_come_from_the_region_and_depend_on_the_seed(
     monkeypatch.setattr(pretrain, "_MOST_CROPS", 50)
     region = Box((1, 8, 16), (3, 40, 48))
     crops = draw_crops(read, region, (1, 16, 16), seed=3)
-    assert (crops.shape, crops.dtype) == ((50, 16, 16), np.uint16)
+    assert (crops.shape, crops.dtype) == ((50, 1, 16, 16), np.uint16)
     allowed = set(RAW[region.slices].reshape(-1).tolist())
     assert set(crops.reshape(-1).tolist()) <= allowed
-    assert len({crop[0, 0] for crop in crops}) > 25
+    assert len({crop[0, 0, 0] for crop in crops}) > 25
     assert np.array_equal(crops, draw_crops(read, region, (1, 16, 16), seed=3))
     assert not np.array_equal(crops, draw_crops(read, region, (1, 16, 16), seed=4))
 
@@ -38,7 +38,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_region_smaller_than_a_crop_is_refused() -> None:
-    with pytest.raises(FailedPreconditionError, match="smaller than a crop of 64 × 64"):
+    with pytest.raises(FailedPreconditionError, match="smaller than a crop of 1 × 64 × 64"):
         draw_crops(read, Box.of_shape(RAW.shape), (1, 64, 64), seed=1)
 
 
@@ -48,3 +48,14 @@ def test_drawing_can_be_stopped() -> None:
 
     with pytest.raises(JobCancelledError):
         draw_crops(read, Box.of_shape(RAW.shape), (1, 16, 16), seed=1, check=stop)
+
+
+def test_neighbours_come_from_the_region_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrain, "_MOST_CROPS", 20)
+    region = Box((1, 0, 0), (3, 40, 48))
+    crops = draw_crops(read, region, (1, 16, 16), neighbours=1, seed=3)
+    assert crops.shape == (20, 3, 16, 16)
+    # Of two sections each is the other's neighbour, on both sides.
+    assert np.array_equal(crops[:, 0], crops[:, 2])
+    difference = crops[:, 1].astype(int) - crops[:, 0]
+    assert set(np.unique(difference)) == {-40 * 48, 40 * 48}

@@ -10,12 +10,14 @@ from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, N
 from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of, shape_proto
 from biosegment.client.stubs import AsyncStubs
 from biosegment.inference.subjects import Subject, look_up
-from biosegment.nets import catalog
+from biosegment.nets.footprint import Footprint
 from biosegment.v1 import jobs_pb2, registry_pb2, storage_pb2, types_pb2
 
-# Networks that see sections want thin, wide blocks: a halo in-plane, none along z.
+# Networks that see sections want thin, wide blocks: a halo in-plane, none along z. Those that see
+# volumes want thicker ones.
 _CHUNK: ZYX = (16, 256, 256)
 _SHEET: ZYX = (16, 1024, 1024)
+_THICKER = 4
 _MAX_BLOCK_VOXELS = 1 << 28
 _LONG_RUNS_FROM = 256
 _RUN_LENGTH = 4
@@ -97,7 +99,7 @@ async def plan(
             )
     box = subject.box(spec.box) if spec.HasField("box") else Box.of_shape(subject.shape)
     spec.box.CopyFrom(box.to_proto())
-    block = _block(spec, subject.shape)
+    block = _block(spec, subject.shape, subject.footprint)
     spec.block.CopyFrom(shape_proto(block))
     await _check_free(stubs, spec)
     result_bytes = sum(arrays.dtype_of(_KINDS[output][1]).itemsize for output in volume_names(spec))
@@ -117,9 +119,10 @@ def chunk_and_unit(shape: ZYX) -> tuple[ZYX, ZYX]:
     return (z, y, x), (z, y * max(1, rows), x * max(1, columns))
 
 
-def _block(spec: jobs_pb2.SegmentSpec, shape: ZYX) -> ZYX:
+def _block(spec: jobs_pb2.SegmentSpec, shape: ZYX, footprint: Footprint) -> ZYX:
     unit = chunk_and_unit(shape)[1]
-    asked = shape_of(spec.block) if spec.HasField("block") else unit
+    usual = unit if footprint.sectionwise else (_THICKER * unit[0], *unit[1:])
+    asked = shape_of(spec.block) if spec.HasField("block") else usual
     if min(asked) < 1:
         raise InvalidArgumentError(
             f"The block {asked} (z, y, x) is empty; each extent must be at least 1.",
@@ -181,20 +184,22 @@ def output_volumes(
 
 
 def _memory(subject: Subject, block: ZYX, forward_pixels: int, result_bytes: int) -> int:
-    margin = catalog.halo(subject.parameters) + 2 ** int(subject.parameters["levels"])
-    around = (
-        block[0],
-        min(block[1] + 2 * margin, subject.shape[1]),
-        min(block[2] + 2 * margin, subject.shape[2]),
-    )
+    footprint = subject.footprint
+    around = [
+        min(size + 2 * margin, extent)
+        for size, margin, extent in zip(
+            block, footprint.margin(subject.shape), subject.shape, strict=True
+        )
+    ]
     voxel_bytes = arrays.dtype_of(subject.raw.data_type).itemsize
     # Two blocks are read, and two results held, at a time.
     held = 2 * prod(around) * voxel_bytes + 2 * prod(block) * result_bytes
+    forward = max(footprint.forward_voxels(forward_pixels), prod(footprint.smallest(subject.shape)))
     return (
         _PROCESS_BYTES
         + held
-        + forward_pixels * catalog.activation_bytes(subject.parameters)
-        + catalog.weight_bytes(subject.parameters)
+        + forward * subject.architecture.activation_bytes(subject.parameters)
+        + subject.architecture.weight_bytes(subject.parameters)
     )
 
 

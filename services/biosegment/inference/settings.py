@@ -12,7 +12,8 @@ class InferenceSettings(ServiceSettings):
         default=1 << 20,
         ge=1 << 12,
         le=1 << 28,
-        description="Pixels in one forward of a network; memory grows with it",
+        description="Pixels in one forward of a network, four times as many voxels in 3-D; "
+        "memory grows with it",
     )
     answer_mebibytes: int = Field(
         default=64, ge=1, le=1024, description="Largest array that PredictRegion sends"

@@ -9,6 +9,8 @@ from biosegment.client.errors import FailedPreconditionError, InvalidArgumentErr
 from biosegment.client.geometry import ZYX, Box, shape_of
 from biosegment.client.stubs import AsyncStubs
 from biosegment.nets import catalog, intensity
+from biosegment.nets.footprint import Footprint
+from biosegment.nets.parameters import Parameters
 from biosegment.v1 import registry_pb2, storage_pb2, types_pb2
 
 
@@ -19,16 +21,23 @@ class Subject:
     Attributes:
         version: Name of the version, with its number where "latest" was asked for.
         model: The version's model.
-        parameters: Of its architecture, complete.
+        architecture: What the model is made of.
+        parameters: Of the architecture, complete.
         dataset: The data set.
         raw: Its raw volume.
     """
 
     version: str
     model: registry_pb2.Model
-    parameters: catalog.Parameters
+    architecture: catalog.Architecture
+    parameters: Parameters
     dataset: registry_pb2.Dataset
     raw: storage_pb2.Volume
+
+    @property
+    def footprint(self) -> Footprint:
+        """How the network looks at the data set."""
+        return self.architecture.footprint(self.parameters)
 
     @property
     def shape(self) -> ZYX:
@@ -74,7 +83,8 @@ async def look_up(stubs: AsyncStubs, version: str, dataset: str) -> Subject:
             f"{raw.name} has {raw.channels} channels; {model.name} takes volumes of one.",
             name=raw.name,
         )
-    return Subject(pinned.version.name, model, parameters, found.dataset, raw)
+    architecture = catalog.find(model.architecture)
+    return Subject(pinned.version.name, model, architecture, parameters, found.dataset, raw)
 
 
 async def ready_volume(stubs: AsyncStubs, name: str) -> storage_pb2.Volume:

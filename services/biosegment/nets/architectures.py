@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from biosegment.nets import catalog
-from biosegment.nets.unet import UNet2D
+from biosegment.nets.network import Network
+from biosegment.nets.unet import UNet
 
 
-def build(architecture: str, parameters: Mapping[str, Any], classes: int) -> UNet2D:
+def build(architecture: str, parameters: Mapping[str, Any], classes: int) -> Network:
     """Makes a network with fresh weights.
 
     Args:
@@ -19,10 +20,11 @@ def build(architecture: str, parameters: Mapping[str, Any], classes: int) -> UNe
         InvalidArgumentError: Architecture, parameters or number of classes are not on offer.
     """
     resolved = catalog.resolve(architecture, parameters)
-    return UNet2D(
+    return UNet(
         classes=catalog.check_classes(classes),
         feature_maps=int(resolved["feature_maps"]),
         levels=int(resolved["levels"]),
-        in_channels=int(resolved["in_channels"]),
+        planar_levels=int(resolved["planar_levels"]) if "planar_levels" in resolved else None,
+        neighbours=int(resolved.get("in_channels", 1)) // 2,
         dropout=float(resolved["dropout"]),
     )

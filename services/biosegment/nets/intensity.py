@@ -2,7 +2,7 @@
 
 The scale depends on the element type alone, never on the voxels at hand, so that a
 tile gets the same input whatever lies around it. Mean and standard deviation of the
-training data are constants of the weights (see ``unet.UNet2D``).
+training data are constants of the weights (see ``network.Network``).
 """
 
 from typing import Any

@@ -1,38 +1,43 @@
-"""How far a network looks, by interval arithmetic. Free of torch."""
+"""How far a network looks along one axis, by interval arithmetic. Free of torch."""
+
+from collections.abc import Sequence
+from math import prod
 
 
-def unet_reach(levels: int, *, convolutions: int = 2) -> tuple[int, int]:
-    """How far below and above itself an output pixel of a U-Net depends on its input.
+def unet_reach(
+    pools: Sequence[int], radii: Sequence[int], *, convolutions: int = 2
+) -> tuple[int, int]:
+    """How far below and above itself an output voxel of a U-Net depends on its input.
 
-    Follows one output pixel back to the input: a SAME 3 x 3 convolution widens an interval by one
-    pixel on both sides, a 2 x 2 transposed convolution of stride 2 halves it, a 2 x 2 max-pool
-    doubles it. The worst of all positions of the pixel on the pooling grid is returned.
+    Follows one output voxel back to the input: a SAME convolution widens an interval by its
+    radius on both sides, a transposed convolution of stride p divides it by p, a max-pool over p
+    multiplies it. The worst of all positions of the voxel on the pooling grid is returned.
 
     Args:
-        levels: Number of 2 x 2 poolings.
-        convolutions: 3 x 3 convolutions per block.
+        pools: What each level pools by along this axis, the finest level first.
+        radii: Of the convolutions of each level along this axis, the bottleneck's last.
+        convolutions: Convolutions per block.
 
     Returns:
-        Pixels (before, after) along each in-plane axis.
+        Voxels (before, after).
     """
-    stride = 2**levels
     before = after = 0
-    for pixel in range(stride):
-        low = high = pixel
+    for voxel in range(prod(pools)):
+        low = high = voxel
         skips = []
-        for _ in range(levels):
-            low, high = low - convolutions, high + convolutions
+        for pool, radius in zip(pools, radii[:-1], strict=True):
+            low, high = low - convolutions * radius, high + convolutions * radius
             skips.append((low, high))
-            low, high = low // 2, high // 2
-        low, high = low - convolutions, high + convolutions
-        for skip_low, skip_high in reversed(skips):
-            low, high = min(2 * low, skip_low), max(2 * high + 1, skip_high)
-            low, high = low - convolutions, high + convolutions
-        before, after = max(before, pixel - low), max(after, high - pixel)
+            low, high = low // pool, high // pool
+        low, high = low - convolutions * radii[-1], high + convolutions * radii[-1]
+        for pool, radius, skip in reversed(list(zip(pools, radii[:-1], skips, strict=True))):
+            low, high = min(pool * low, skip[0]), max(pool * high + pool - 1, skip[1])
+            low, high = low - convolutions * radius, high + convolutions * radius
+        before, after = max(before, voxel - low), max(after, high - voxel)
     return before, after
 
 
-def unet_halo(levels: int) -> int:
+def unet_halo(pools: Sequence[int], radii: Sequence[int]) -> int:
     """The halo that a tile of a U-Net needs: its reach, rounded up to the pooling stride."""
-    stride: int = 2**levels
-    return -(-max(unet_reach(levels)) // stride) * stride
+    stride = prod(pools)
+    return -(-max(unet_reach(pools, radii)) // stride) * stride

@@ -1,50 +1,53 @@
-"""The two-dimensional U-Net of Ronneberger et al. (2015), with SAME convolutions."""
+"""The U-Net of Ronneberger et al. (2015), in 2-D and in 3-D, with SAME convolutions."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from biosegment.client.errors import InvalidArgumentError
-from biosegment.nets.receptive import unet_halo
+from biosegment.nets.footprint import unet_footprint
+from biosegment.nets.network import Network
+
+# By the number of axes that are convolved. Any, since their signatures differ in nothing else.
+_CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+_UP: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_POOL: dict[int, Any] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_DROPOUT: dict[int, Any] = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
 class DoubleConv(nn.Sequential):
-    """Twice: SAME 3 x 3 convolution, batch normalisation, ReLU; then dropout."""
+    """Twice: SAME convolution, batch normalisation, ReLU; then dropout."""
 
-    def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, dropout: float, *, kernel: tuple[int, ...]
+    ) -> None:
+        axes, padding = len(kernel), tuple(size // 2 for size in kernel)
+        conv, norm = _CONV[axes], _NORM[axes]
         super().__init__(
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
+            conv(inputs, outputs, kernel, padding=padding, bias=False),
+            norm(outputs),
             nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
+            conv(outputs, outputs, kernel, padding=padding, bias=False),
+            norm(outputs),
             nn.ReLU(inplace=True),
-            nn.Dropout2d(dropout),
+            _DROPOUT[axes](dropout),
         )
 
 
-class UNet2D(nn.Module):
-    """U-Net over sections: double convolutions, max-pooling, transposed convolutions, skips.
+class UNet(Network):
+    """U-Net: double convolutions, max-pooling, transposed convolutions, skips.
 
-    Batch normalisation has frozen statistics in eval mode, so a pixel depends on its
+    Batch normalisation has frozen statistics in eval mode, so a voxel depends on its
     receptive field alone and tiles can be put together without seams.
 
-    Attributes:
-        ndim: Spatial axes of the input, 2.
-        stride: Height and width of the input must be multiples of it.
-        halo: Pixels beyond a tile's core that can change the core's output, a multiple of stride.
-        classes: Channels of the output.
-        embedding_size: Length of the bottleneck embedding.
+    In 3-D (Çiçek et al., 2016) the finest levels may convolve and pool in-plane only, until the
+    voxels of sections that are thicker than a pixel is wide have become about as long as wide.
 
     Dropout follows the bottleneck and the blocks next to it, where leaving maps out makes passes
     differ most and costs least, as in Kendall, Badrinarayanan and Cipolla, "Bayesian SegNet"
     (2017); fine detail is left alone.
     """
-
-    ndim = 2
-    input_mean: Tensor
-    input_std: Tensor
 
     def __init__(
         self,
@@ -52,92 +55,71 @@ class UNet2D(nn.Module):
         classes: int,
         feature_maps: int = 64,
         levels: int = 4,
-        in_channels: int = 1,
+        planar_levels: int | None = None,
+        neighbours: int = 0,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.stride = 2**levels
-        self.halo = unet_halo(levels)
-        self.classes = classes
+        """Makes a network with fresh weights.
+
+        Args:
+            classes: Channels of the output.
+            feature_maps: Of the finest level; each level has twice as many as the one before.
+            levels: Poolings.
+            planar_levels: How many of the finest levels of a 3-D network work in-plane only;
+                None makes a 2-D network.
+            neighbours: Sections on either side that come as channels of a 2-D network (2.5-D).
+            dropout: Fraction of feature maps left out in training.
+        """
         widths = [feature_maps * 2**level for level in range(levels + 1)]
-        self.embedding_size = widths[-1]
-        # Constants of the training data; they travel with the weights.
-        self.register_buffer("input_mean", torch.zeros(()))
-        self.register_buffer("input_std", torch.ones(()))
+        flat = levels + 1 if planar_levels is None else min(planar_levels, levels)
+        super().__init__(
+            unet_footprint(levels, planar_levels=flat, neighbours=neighbours),
+            classes=classes,
+            embedding_size=widths[-1],
+            heads=("head",),
+        )
+        axes = self.dense_axes
+        kernels = [(1 if level < flat else 3, 3, 3)[-axes:] for level in range(levels + 1)]
+        pools = [(1 if level < flat else 2, 2, 2)[-axes:] for level in range(levels)]
         # Of each path from the fine end to the deep one.
         rates = [0.0] * (levels - 1) + [dropout]
         self.encoder = nn.ModuleList(
-            DoubleConv(inputs, outputs, rate)
-            for inputs, outputs, rate in zip(
-                [in_channels, *widths[:-2]], widths[:-1], rates, strict=True
+            DoubleConv(inputs, outputs, rate, kernel=kernel)
+            for inputs, outputs, rate, kernel in zip(
+                [1 + 2 * neighbours, *widths[:-2]], widths[:-1], rates, kernels[:-1], strict=True
             )
         )
-        self.pool = nn.MaxPool2d(2)
-        self.bottleneck = DoubleConv(widths[-2], widths[-1], dropout)
-        pairs = list(zip(reversed(widths[:-1]), reversed(widths[1:]), strict=True))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(deep, width, 2, 2) for width, deep in pairs)
-        self.decoder = nn.ModuleList(
-            DoubleConv(2 * width, width, rate)
-            for (width, _), rate in zip(pairs, reversed(rates), strict=True)
+        self.pools = nn.ModuleList(_POOL[axes](pool) for pool in pools)
+        self.bottleneck = DoubleConv(widths[-2], widths[-1], dropout, kernel=kernels[-1])
+        self.up = nn.ModuleList(
+            _UP[axes](2 * width, width, pool, pool)
+            for width, pool in zip(widths[-2::-1], reversed(pools), strict=True)
         )
-        self.head = nn.Conv2d(feature_maps, classes, 1)
+        self.decoder = nn.ModuleList(
+            DoubleConv(2 * width, width, rate, kernel=kernel)
+            for width, rate, kernel in zip(
+                widths[-2::-1], reversed(rates), kernels[-2::-1], strict=True
+            )
+        )
+        self.head = _CONV[axes](feature_maps, classes, 1)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def set_input_statistics(self, mean: float, std: float) -> None:
-        """Fixes the constants that inputs are shifted and divided by."""
-        self.input_mean.fill_(mean)
-        self.input_std.fill_(max(std, 1e-6))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Class logits.
-
-        Args:
-            x: float32, (N, in_channels, H, W), on the scale of ``intensity.unit_scale``.
-
-        Returns:
-            float32, (N, classes, H, W).
-
-        Raises:
-            InvalidArgumentError: H or W is no multiple of the stride.
-        """
-        return self._decode(*self._encode(x))
-
-    def forward_with_embedding(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits (N, classes, H, W) and embeddings (N, embedding_size), in one pass."""
-        deepest, skips = self._encode(x)
-        return self._decode(deepest, skips), deepest.mean(dim=(2, 3))
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Mean of the bottleneck features over space, (N, embedding_size)."""
-        return self._encode(x)[0].mean(dim=(2, 3))
-
-    def _encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        if x.shape[-2] % self.stride or x.shape[-1] % self.stride:
-            raise InvalidArgumentError(
-                f"The network takes sections whose height and width are multiples of {self.stride}"
-                f", not {x.shape[-2]} × {x.shape[-1]}."
-            )
-        x = (x - self.input_mean) / self.input_std
+    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The bottleneck's features, and the skips from the fine end on."""
         skips = []
-        for block in self.encoder:
+        for block, pool in zip(self.encoder, self.pools, strict=True):
             x = block(x)
             skips.append(x)
-            x = self.pool(x)
+            x = pool(x)
         return self.bottleneck(x), skips
 
-    def _decode(self, x: Tensor, skips: list[Tensor]) -> Tensor:
+    def decode(self, deepest: Tensor, rest: list[Tensor]) -> Tensor:
+        """Class logits; uses the skips up."""
+        x = deepest
         for up, block in zip(self.up, self.decoder, strict=True):
-            x = block(torch.cat((skips.pop(), up(x)), dim=1))
+            x = block(torch.cat((rest.pop(), up(x)), dim=1))
         return cast("Tensor", self.head(x))
-
-
-def channels_last(module: UNet2D) -> UNet2D:
-    """Returns the network with its weights laid out channels-last, which convolves faster."""
-    for parameter in module.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return module

@@ -12,7 +12,7 @@ import torch
 
 from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
 from biosegment.nets.architectures import build
-from biosegment.nets.unet import UNet2D
+from biosegment.nets.network import Network
 
 _FORMAT = "biosegment.weights/1"
 _KEY = "biosegment"
@@ -30,7 +30,7 @@ class Weights:
         notes: Whatever else was written with it, as JSON values by name.
     """
 
-    module: UNet2D
+    module: Network
     architecture: str
     parameters: Mapping[str, Any]
     classes: tuple[int, ...]

@@ -2,22 +2,20 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping
-from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
 from biosegment.client import arrays, names
 from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
-from biosegment.client.geometry import ZYX, Box, shape_of
+from biosegment.client.geometry import ZYX, Box, shape_of, shape_proto
 from biosegment.client.stubs import AsyncStubs
 from biosegment.nets import catalog, intensity
-from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2, storage_pb2, types_pb2
+from biosegment.nets.parameters import Parameters
+from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2, storage_pb2
 
 _STEPS = 500
 _BATCH_SIZE = 8
 _FRESH_RATE, _FINE_TUNING_RATE = 1e-3, 5e-4
-_PATCH = 128
 _CHECKPOINT_STEPS = 100
 _DICE_WEIGHT = 0.5
 _HOLD_OUT, _MEASUREMENTS, _PATIENCE = 0.2, 20, 6
@@ -49,6 +47,7 @@ async def plan(
             raise InvalidArgumentError(f"{name} does not belong to {parent}.", name=name)
     answer = await stubs.registry.GetModel(registry_pb2.GetModelRequest(name=spec.model))
     model = answer.model
+    architecture = catalog.find(model.architecture)
     parameters = catalog.resolve(model.architecture, MessageToDict(model.parameters))
     catalog.check_classes(len(model.classes))
     await _check_base(stubs, spec)
@@ -61,7 +60,7 @@ async def plan(
         made.revision = await _revision(stubs, spec, model)
     seed = _seed_of(request_id)
     made.settings.CopyFrom(
-        settings(spec.settings, parameters, fresh=not spec.base_version, seed=seed)
+        settings(spec.settings, architecture, parameters, fresh=not spec.base_version, seed=seed)
     )
     if made.HasField("region"):
         _check_room(Box.from_proto(made.region), shape_of(made.settings.patch))
@@ -108,8 +107,8 @@ async def _region(stubs: AsyncStubs, spec: jobs_pb2.TrainSpec) -> Box:
 def _check_room(region: Box, patch: ZYX) -> None:
     if any(size > extent for size, extent in zip(patch, region.shape, strict=True)):
         raise InvalidArgumentError(
-            f"The region {region} is smaller than a crop of {patch[1]} × {patch[2]} voxels (y, x). "
-            "Take a larger region or a smaller patch.",
+            f"The region {region} is smaller than a crop of {' × '.join(map(str, patch))} voxels "
+            "(z, y, x). Take a larger region or a smaller patch.",
             field="spec.region",
         )
 
@@ -158,7 +157,8 @@ async def _has_labels(stubs: AsyncStubs, dataset: str, revision: int, classes: s
 
 def settings(
     asked: jobs_pb2.TrainingSettings,
-    parameters: Mapping[str, Any],
+    architecture: catalog.Architecture,
+    parameters: Parameters,
     *,
     fresh: bool,
     seed: int,
@@ -167,6 +167,7 @@ def settings(
 
     Args:
         asked: Zero values mean the defaults.
+        architecture: Of the model.
         parameters: Of the architecture, complete.
         fresh: Whether training begins with fresh weights.
         seed: The default seed.
@@ -174,7 +175,8 @@ def settings(
     Raises:
         InvalidArgumentError: A value is out of range.
     """
-    patch = asked.patch if asked.HasField("patch") else types_pb2.Shape(z=1, y=_PATCH, x=_PATCH)
+    default = shape_proto(architecture.patch(parameters))
+    patch = asked.patch if asked.HasField("patch") else default
     made = jobs_pb2.TrainingSettings(
         steps=asked.steps or _STEPS,
         batch_size=asked.batch_size or _BATCH_SIZE,
@@ -201,9 +203,8 @@ def settings(
     _between("seed", made.seed, 1, _MAX_SEED)
     _between("checkpoint_steps", made.checkpoint_steps, 1, _MAX_STEPS)
     _between("dice_weight", made.dice_weight, 0.0, 1.0)
-    _between("patch.z", patch.z, 1, 1)
-    stride = 2 ** int(parameters["levels"])
-    for axis, size in (("y", patch.y), ("x", patch.x)):
+    strides = architecture.footprint(parameters).stride
+    for axis, size, stride in zip("zyx", shape_of(patch), strides, strict=True):
         _between(f"patch.{axis}", size, stride, _MAX_PATCH)
         if size % stride:
             raise InvalidArgumentError(

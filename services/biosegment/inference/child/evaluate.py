@@ -16,7 +16,9 @@ from biosegment.nets.metrics import Confusion
 from biosegment.runtime.arrays import VolumeArray
 from biosegment.runtime.child import ChildContext
 
-_BLOCK: ZYX = (16, 1024, 1024)
+# 16 mebivoxels; thicker for networks that see volumes, whose halo in z else counts most.
+_SHEET: ZYX = (16, 1024, 1024)
+_BRICK: ZYX = (64, 512, 512)
 
 
 def measure(
@@ -28,7 +30,7 @@ def measure(
     box: Box,
     check: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-    block: ZYX = _BLOCK,
+    block: ZYX | None = None,
 ) -> Confusion:
     """Counts how predictions agree with a reference.
 
@@ -41,15 +43,15 @@ def measure(
         box: The voxels to compare.
         check: Called between forwards; may raise to stop.
         progress: Called with (voxels done, voxels in all).
-        block: Extent of what is held in memory at a time.
+        block: Extent of what is held in memory at a time; None chooses one for the network.
     """
     counts = Confusion(predictor.classes)
-    halo, stride = predictor.module.halo, predictor.module.stride
     done = 0
-    for part in BlockGrid(box, block):
+    usual = _SHEET if predictor.module.footprint.sectionwise else _BRICK
+    for part in BlockGrid(box, block or usual):
         truth = np.asarray(reference(part), np.uint8)
         if bool((truth < CLEARED).any()):
-            around = input_box(part, shape, halo=halo, stride=stride)
+            around = input_box(part, shape, predictor.module.footprint)
             guess = predict(
                 predictor, raw(around), origin=around.start, shape=shape, box=part, check=check
             )

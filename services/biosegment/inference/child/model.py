@@ -19,7 +19,7 @@ def predictor_of(stubs: SyncStubs, version: str, *, forward_pixels: int) -> Pred
     Args:
         stubs: To reach registry and storage.
         version: projects/p/models/m/versions/v
-        forward_pixels: Pixels in one forward, for a network that has to be loaded.
+        forward_pixels: Pixels in one forward of sections, for a network that has to be loaded.
 
     Raises:
         NotFoundError: There is no such version, or its weights are gone.
@@ -32,7 +32,8 @@ def predictor_of(stubs: SyncStubs, version: str, *, forward_pixels: int) -> Pred
         return _loaded[key]
     data = objects.read(stubs, answer.version.weights)
     loaded = weights.load(data, expected_sha256=answer.version.sha256, what=f"{version}'s weights")
-    predictor = Predictor(loaded.module, loaded.classes, forward_pixels)
+    at_once = loaded.module.footprint.forward_voxels(forward_pixels)
+    predictor = Predictor(loaded.module, loaded.classes, at_once)
     while len(_loaded) >= _KEPT:
         _loaded.popitem(last=False)
     _loaded[key] = predictor

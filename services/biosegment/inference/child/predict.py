@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from biosegment.client.geometry import ZYX, Box
 from biosegment.inference.child import tiles
 from biosegment.nets.channels import value_table
 from biosegment.nets.intensity import unit_scale
-from biosegment.nets.unet import UNet2D, channels_last
+from biosegment.nets.network import Network, channels_last
 
 _UINT8_SCALE = float(np.float32(1.0 / 255.0))
 LABELS, PROBABILITIES, ENTROPY = "labels", "probabilities", "entropy"
@@ -37,10 +38,11 @@ class Predictor:
         module: The network, in eval mode, on the device.
         classes: Class values in channel order.
         device: Where it computes.
-        forward_pixels: Pixels in one forward; halved when the device runs out of memory.
+        forward_pixels: Pixels in one forward, those of all sections; halved when the device runs
+            out of memory.
     """
 
-    module: UNet2D
+    module: Network
     classes: tuple[int, ...]
     forward_pixels: int
     device: torch.device = field(default_factory=default_device)
@@ -49,7 +51,7 @@ class Predictor:
         self.module = channels_last(self.module.eval().to(self.device))
 
     def tensor(self, raw: NDArray[Any]) -> Tensor:
-        """Raw sections (N, H, W) as network input (N, 1, H, W) on the device."""
+        """Raw voxels (N, z, y, x) as network input of the same shape on the device."""
         x = torch.from_numpy(
             np.ascontiguousarray(raw if raw.dtype == np.uint8 else unit_scale(raw))
         )
@@ -57,13 +59,13 @@ class Predictor:
         if x.dtype == torch.uint8:
             # The smallest form travels to the device; the value is that of unit_scale.
             x = x.float() * _UINT8_SCALE
-        return x.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+        return x
 
     def halve(self, smallest: int) -> None:
         """Makes forwards smaller.
 
         Args:
-            smallest: Pixels below which a forward cannot go.
+            smallest: Voxels below which a forward cannot go.
 
         Raises:
             OutOfMemoryError: They are as small as can be.
@@ -71,7 +73,7 @@ class Predictor:
         if self.forward_pixels <= smallest:
             raise OutOfMemoryError(
                 f"The {self.device.type} has too little memory for the smallest forward of this "
-                f"network ({smallest} pixels). Use a model with fewer feature maps."
+                f"network ({smallest} voxels). Use a model with fewer feature maps."
             )
         self.forward_pixels = max(smallest, self.forward_pixels // 2)
         if self.device.type == "cuda":
@@ -81,11 +83,6 @@ class Predictor:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch failed for want of memory, on a GPU or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def smallest_forward(module: UNet2D) -> int:
-    """Pixels of the smallest tile that does not lie at a border."""
-    return int((2 * module.halo + 2 * module.stride) ** 2)
 
 
 def predict(
@@ -98,7 +95,7 @@ def predict(
     output: str = LABELS,
     check: Callable[[], None] = _nothing,
 ) -> NDArray[Any]:
-    """Predicts a box, section by section, as if every section were run whole.
+    """Predicts a box as if the network were run on the whole volume at once.
 
     Args:
         predictor: The network.
@@ -131,6 +128,7 @@ def predict_all(
 ) -> tuple[NDArray[Any], ...]:
     """Several outputs of a box from one pass of the network; else as ``predict``."""
     made = tuple(_empty(output, len(predictor.classes), box.shape) for output in outputs)
+    footprint = predictor.module.footprint
     begin = box.start[0]
     while begin < box.stop[0]:
         rest = Box((begin, *box.start[1:]), box.stop)
@@ -138,21 +136,20 @@ def predict_all(
             for tile in tiles.tiles(
                 rest,
                 shape=shape,
-                halo=predictor.module.halo,
-                stride=predictor.module.stride,
+                footprint=footprint,
                 forward_pixels=predictor.forward_pixels,
             ):
+                begin = tile.z.core_start
                 check()
-                seen = tiles.cut(raw, origin, shape, tile)
+                seen = tiles.cut(raw, origin, shape, tile, footprint.neighbours)
                 parts = _forward(predictor, seen, tile, outputs)
                 for whole, part in zip(made, parts, strict=True):
-                    whole[_place(tile, box)] = part
-                begin = tile.z.start
+                    whole[(..., *tile.place_in(box))] = part
             begin = box.stop[0]
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            predictor.halve(smallest_forward(predictor.module))
+            predictor.halve(prod(footprint.smallest(shape)))
     return made
 
 
@@ -162,37 +159,28 @@ def _empty(output: str, classes: int, shape: ZYX) -> NDArray[Any]:
     return np.empty((classes, *shape) if output == PROBABILITIES else shape, np.float32)
 
 
-def _place(tile: tiles.Tile, box: Box) -> tuple[Any, ...]:
-    z0, y0, x0 = box.start
-    return (
-        ...,
-        slice(tile.z.start - z0, tile.z.stop - z0),
-        slice(tile.y.core_start - y0, tile.y.core_stop - y0),
-        slice(tile.x.core_start - x0, tile.x.core_stop - x0),
-    )
-
-
 @torch.inference_mode()
 def _forward(
     predictor: Predictor, seen: NDArray[Any], tile: tiles.Tile, outputs: Sequence[str]
 ) -> list[NDArray[Any]]:
-    logits = predictor.module(predictor.tensor(seen))[:, :, tile.y.core, tile.x.core]
+    logits = predictor.module(predictor.tensor(seen[np.newaxis]))
+    logits = logits[0, :, tile.z.core, tile.y.core, tile.x.core]
     return [_output(predictor, logits, output) for output in outputs]
 
 
 def _output(predictor: Predictor, logits: Tensor, output: str) -> NDArray[Any]:
     if output == LABELS:
         values = torch.from_numpy(value_table(predictor.classes)).to(predictor.device)
-        return _to_numpy(values[logits.argmax(dim=1)])
+        return _to_numpy(values[logits.argmax(dim=0)])
     if output == PROBABILITIES:
-        return _to_numpy(logits.softmax(dim=1).transpose(0, 1))
+        return _to_numpy(logits.softmax(dim=0))
     return _to_numpy(entropy(logits))
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Shannon entropy over axis 1 in nats, -sum p log p, without log(0)."""
-    logarithms = logits.log_softmax(dim=1)
-    return -(logarithms.exp() * logarithms).sum(dim=1)
+    """Shannon entropy over axis 0 in nats, -sum p log p, without log(0)."""
+    logarithms = logits.log_softmax(dim=0)
+    return -(logarithms.exp() * logarithms).sum(dim=0)
 
 
 def _to_numpy(tensor: Tensor) -> NDArray[Any]:

@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biosegment.client.geometry import Box
+from biosegment.client.geometry import ZYX, Box
 from biosegment.inference.child.model import predictor_of
 from biosegment.inference.child.predict import Predictor, predict
 from biosegment.inference.child.score import (
     NO_COMPARISON,
     Comparison,
     Scores,
-    padded_pixels,
+    patches_at_once,
     score,
 )
 from biosegment.inference.child.session import opened
 from biosegment.inference.child.tiles import input_box
+from biosegment.nets.padding import read_with_neighbours
 from biosegment.runtime.child import ChildContext
 
 _READERS = 4
@@ -45,8 +46,7 @@ def predict_region(
     ) as session:
         shape = session.raw.shape()
         box.within(shape, dataset)
-        module = session.predictor.module
-        around = input_box(box, shape, halo=module.halo, stride=module.stride)
+        around = input_box(box, shape, session.predictor.module.footprint)
         return predict(
             session.predictor,
             session.raw.read(around),
@@ -101,6 +101,7 @@ def score_patches(
             session.predictor,
             session.raw.read,
             boxes,
+            shape=session.raw.shape(),
             with_embeddings=with_embeddings,
             comparison=Comparison(compared, passes, seed),
             check=context.check,
@@ -112,6 +113,7 @@ def score_boxes(
     read: Callable[[Box], NDArray[Any]],
     boxes: Sequence[Box],
     *,
+    shape: ZYX,
     with_embeddings: bool = False,
     comparison: Comparison = NO_COMPARISON,
     check: Callable[[], None] = lambda: None,
@@ -122,16 +124,21 @@ def score_boxes(
         predictor: The network.
         read: Gives the raw voxels of a box, axes ZYX; called in threads.
         boxes: The patches; all of their voxels must fit into memory.
+        shape: Extent of the volume, for the neighbours of its first and last sections.
         with_embeddings: Give the bottleneck features too.
         comparison: What to compare the network with.
         check: Called between forwards; may raise to stop.
     """
-    depth, height, width = boxes[0].shape
-    at_once = max(1, predictor.forward_pixels // (depth * padded_pixels(predictor, height, width)))
+    at_once = patches_at_once(predictor, boxes[0].shape)
+    neighbours, volume = predictor.module.footprint.neighbours, Box.of_shape(shape)
     parts: list[Scores] = []
+
+    def read_patch(box: Box) -> NDArray[Any]:
+        return read_with_neighbours(read, box, neighbours, volume)
+
     with ThreadPoolExecutor(_READERS) as readers:
         # All are handed in at once, so that reading never waits for the network.
-        voxels = readers.map(read, boxes)
+        voxels = readers.map(read_patch, boxes)
         try:
             while patches := list(islice(voxels, at_once)):
                 parts.append(

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
 
-from biosegment.inference.child import tiles
+from biosegment.client.geometry import ZYX
 from biosegment.inference.child.predict import Predictor, is_out_of_memory
 from biosegment.nets.dropout import one_draw
+from biosegment.nets.padding import reflected
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def score(
     comparison: Comparison = NO_COMPARISON,
     check: Callable[[], None] = lambda: None,
 ) -> Scores:
-    """Scores patches, each by itself: what lies around a patch is not looked at.
+    """Scores patches, each by itself: but for neighbours as channels, nothing around it is seen.
 
     Entropy (nats), least confidence (1 - max p), margin (1 - (p1 - p2)) and the probability of
     each class are means over the voxels, so that a patch's size does not count. So are, with a
@@ -66,26 +69,26 @@ def score(
 
     Args:
         predictor: The network.
-        patches: Raw voxels, (patches, z, y, x).
+        patches: Raw voxels, (patches, z + 2 x neighbours, y, x); see ``Footprint.neighbours``.
         with_embeddings: Give the mean bottleneck features too, over space and sections.
         comparison: What to compare the network with.
         check: Called between forwards; may raise to stop.
 
     Raises:
-        OutOfMemoryError: Even one section of one patch is too large for the device.
+        OutOfMemoryError: Even one patch (one section of it, for a network that looks at
+            sections) is too large for the device.
         FailedPreconditionError: Passes with dropout are asked of a network without.
     """
-    count, depth, height, width = patches.shape
-    padded = padded_pixels(predictor, height, width)
-    sections = patches.reshape(count * depth, height, width)
+    apart = _apart(predictor, patches)
+    padded = prod(_padded(predictor, apart.shape))
     pieces: list[tuple[Tensor, Tensor | None]] = []
     begin = 0
-    while begin < len(sections):
+    while begin < len(apart):
         check()
         stop = begin + max(1, predictor.forward_pixels // padded)
         try:
-            part = sections[begin:stop]
-            pieces.append(_score_sections(predictor, part, with_embeddings, comparison))
+            part = apart[begin:stop]
+            pieces.append(_score_apart(predictor, part, with_embeddings, comparison))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -96,15 +99,32 @@ def score(
     found = [piece[1] for piece in pieces if piece[1] is not None]
     return Scores(
         statistic_names(predictor.classes, compared=bool(comparison)),
-        statistics.double().reshape(count, depth, -1).mean(dim=1).numpy(),
-        torch.cat(found).reshape(count, depth, -1).mean(dim=1).numpy() if found else None,
+        statistics.double().reshape(len(patches), -1, statistics.shape[1]).mean(dim=1).numpy(),
+        torch.cat(found).reshape(len(patches), -1, found[0].shape[1]).mean(dim=1).numpy()
+        if found
+        else None,
     )
 
 
-def padded_pixels(predictor: Predictor, height: int, width: int) -> int:
-    """Pixels that the network sees of one section."""
-    stride = int(predictor.module.stride)
-    return (-(-height // stride) * stride) * (-(-width // stride) * stride)
+def patches_at_once(predictor: Predictor, shape: ZYX) -> int:
+    """Patches of an extent that fill one forward, at least one."""
+    return max(1, predictor.forward_pixels // prod(predictor.module.footprint.padded(shape)))
+
+
+def _apart(predictor: Predictor, patches: NDArray[Any]) -> NDArray[Any]:
+    """Patches as the pieces that the network can be shown one by one: sections if it can."""
+    footprint = predictor.module.footprint
+    if not footprint.sectionwise:
+        return patches
+    width = 1 + 2 * footprint.neighbours
+    windows = sliding_window_view(patches, width, axis=1, writeable=True)
+    return np.moveaxis(windows, -1, 2).reshape(-1, windows.shape[-1], *patches.shape[2:])
+
+
+def _padded(predictor: Predictor, shape: tuple[int, ...]) -> ZYX:
+    """The extent that the network predicts for pieces (n, z + 2 x neighbours, y, x)."""
+    footprint = predictor.module.footprint
+    return footprint.padded((shape[1] - 2 * footprint.neighbours, shape[2], shape[3]))
 
 
 def statistic_names(classes: tuple[int, ...], *, compared: bool = False) -> tuple[str, ...]:
@@ -114,28 +134,31 @@ def statistic_names(classes: tuple[int, ...], *, compared: bool = False) -> tupl
 
 
 @torch.inference_mode()
-def _score_sections(
-    predictor: Predictor,
-    sections: NDArray[Any],
-    with_embeddings: bool,
-    comparison: Comparison,
+def _score_apart(
+    predictor: Predictor, pieces: NDArray[Any], with_embeddings: bool, comparison: Comparison
 ) -> tuple[Tensor, Tensor | None]:
-    _, height, width = sections.shape
-    stride = predictor.module.stride
-    x = predictor.tensor(tiles.pad_far(sections, (-height % stride, -width % stride)))
+    around = 2 * predictor.module.footprint.neighbours
+    extent = (pieces.shape[1] - around, *pieces.shape[2:])
+    padded = _padded(predictor, pieces.shape)
+    x = predictor.tensor(
+        reflected(pieces, [(0, p - n) for n, p in zip(extent, padded, strict=True)])
+    )
     embedding = None
     if with_embeddings:
         logits, embedding = predictor.module.forward_with_embedding(x)
         embedding = embedding.cpu()
     else:
         logits = predictor.module(x)
-    statistics = statistics_of(logits[:, :, :height, :width])
+    statistics = statistics_of(_inside(logits, extent))
     if comparison:
-        forwards = (
-            made[:, :, :height, :width] for made in _forwards(predictor, x, logits, comparison)
-        )
+        forwards = (_inside(made, extent) for made in _forwards(predictor, x, logits, comparison))
         statistics = torch.cat((statistics, disagreement(forwards)), dim=1)
     return statistics.cpu(), embedding
+
+
+def _inside(logits: Tensor, extent: tuple[int, ...]) -> Tensor:
+    z, y, x = extent
+    return logits[..., :z, :y, :x]
 
 
 def _forwards(
@@ -156,23 +179,23 @@ def statistics_of(logits: Tensor) -> Tensor:
     """Means over space, in the order of ``statistic_names``.
 
     Args:
-        logits: (N, C, H, W), C > 1.
+        logits: (N, C, z, y, x), C > 1.
 
     Returns:
         (N, 3 + C).
     """
-    # Class by class in memory, for every step below works on one class at a time.
-    logarithms = logits.contiguous().log_softmax(dim=1)
+    # Flat, and so class by class in memory, for every step below works on one class at a time.
+    logarithms = logits.flatten(2).log_softmax(dim=1)
     p = logarithms.exp()
     # The two highest in one sweep; a sort of every pixel would take as long as the network.
     first, second = torch.maximum(p[:, 0], p[:, 1]), torch.minimum(p[:, 0], p[:, 1])
     for channel in range(2, p.shape[1]):
         second = torch.maximum(second, torch.minimum(first, p[:, channel]))
         first = torch.maximum(first, p[:, channel])
-    highest, next_highest = first.mean(dim=(1, 2)), second.mean(dim=(1, 2))
-    entropies = -(p * logarithms).mean(dim=(2, 3)).sum(dim=1)
+    highest, next_highest = first.mean(dim=1), second.mean(dim=1)
+    entropies = -(p * logarithms).mean(dim=2).sum(dim=1)
     scalars = torch.stack((entropies, 1.0 - highest, 1.0 - highest + next_highest), dim=1)
-    return torch.cat((scalars, p.mean(dim=(2, 3))), dim=1)
+    return torch.cat((scalars, p.mean(dim=2)), dim=1)
 
 
 def disagreement(forwards: Iterable[Tensor]) -> Tensor:
@@ -183,7 +206,7 @@ def disagreement(forwards: Iterable[Tensor]) -> Tensor:
     al. (2011).
 
     Args:
-        forwards: Logits (N, C, H, W), at least one; all but a running sum are let go at once.
+        forwards: Logits (N, C, z, y, x), at least one; all but a running sum are let go at once.
 
     Returns:
         Means over space in nats, (N, 2).
@@ -191,11 +214,11 @@ def disagreement(forwards: Iterable[Tensor]) -> Tensor:
     count = 0
     total = apart = torch.zeros(())
     for logits in forwards:
-        logarithms = logits.contiguous().log_softmax(dim=1)
+        logarithms = logits.flatten(2).log_softmax(dim=1)
         p = logarithms.exp()
-        own = -(p * logarithms).mean(dim=(2, 3)).sum(dim=1)
+        own = -(p * logarithms).mean(dim=2).sum(dim=1)
         total, apart = (total + p, apart + own) if count else (p, own)
         count += 1
-    mean = torch.special.entr(total / count).mean(dim=(2, 3)).sum(dim=1)
+    mean = torch.special.entr(total / count).mean(dim=2).sum(dim=1)
     # Never negative but for rounding.
     return torch.stack((mean, (mean - apart / count).clamp_min(0.0)), dim=1)

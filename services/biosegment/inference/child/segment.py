@@ -78,8 +78,7 @@ class Pipeline:
                 stored.result()
 
     def _around(self, box: Box) -> Box:
-        module = self.predictor.module
-        return input_box(box, self.shape, halo=module.halo, stride=module.stride)
+        return input_box(box, self.shape, self.predictor.module.footprint)
 
     def _predict(
         self, raw: NDArray[Any], box: Box, check: Callable[[], None]

@@ -1,34 +1,37 @@
-"""Where tiles lie, so that a blocked result equals that of whole sections.
+"""Where tiles lie, so that a blocked result equals that of the whole volume at once.
 
-The reference is the network run on a whole section, padded at its far ends up to a
-multiple of the network's stride (by reflection; a single row or column is repeated).
-A tile reads its core and a halo, clipped to the padded section and aligned to the
-stride. The halo is no smaller than the receptive field, so pixels that the tile's own
-zero padding reaches are all outside its core, except at the edges of the padded
-section, where the reference pads at the same places.
+The reference is the network run on the whole volume, padded at its far ends up to a multiple of
+the network's stride (by reflection; what is a single voxel wide is repeated), and by the
+network's neighbours at both ends of z (in the same way). For a network of single sections that is
+every section by itself. A tile reads its core and a halo, clipped to the padded volume and
+aligned to the stride. The halo is no smaller than the receptive field, so voxels that the tile's
+own zero padding reaches are all outside its core, except at the faces of the padded volume, where
+the reference pads at the same places. Where a network looks at all of a section, so does each
+tile.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from math import isqrt
+from itertools import pairwise, product
+from math import prod
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from biosegment.client.geometry import ZYX, Box
+from biosegment.nets.footprint import Footprint
+from biosegment.nets.padding import reflected
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One axis of a tile, in pixels of the section.
+    """One axis of a tile, in voxels of the volume.
 
     Attributes:
-        start: First pixel that the network sees, a multiple of the stride.
-        stop: First pixel after those, a multiple of the stride; may lie beyond the section.
-        core_start: First pixel that is kept.
-        core_stop: First pixel after those.
+        start: First voxel that the network sees, a multiple of the stride.
+        stop: First voxel after those, a multiple of the stride; may lie beyond the volume.
+        core_start: First voxel that is kept.
+        core_stop: First voxel after those.
     """
 
     start: int
@@ -38,12 +41,12 @@ class Span:
 
     @property
     def size(self) -> int:
-        """Pixels that the network sees."""
+        """Voxels that the network sees."""
         return self.stop - self.start
 
     @property
     def core(self) -> slice:
-        """The kept pixels, counted from the first that the network sees."""
+        """The kept voxels, counted from the first that the network sees."""
         return slice(self.core_start - self.start, self.core_stop - self.start)
 
 
@@ -58,17 +61,19 @@ def spans(start: int, stop: int, *, extent: int, halo: int, stride: int, window:
     """Cuts an interval into the spans of tiles.
 
     Args:
-        start: First pixel wanted.
-        stop: First pixel after those.
-        extent: Pixels of the section along this axis.
-        halo: Of the network.
-        stride: Of the network.
-        window: Pixels that the network should see at most; exceeded where halo and stride demand.
+        start: First voxel wanted.
+        stop: First voxel after those.
+        extent: Voxels of the volume along this axis.
+        halo: Of the network along this axis.
+        stride: Of the network along this axis.
+        window: Voxels that the network should see at most; exceeded where halo and stride demand.
     """
     whole = _span(start, stop, extent, halo, stride)
-    if whole.size <= window:
+    # With a halo as large as the volume every tile would see all of it.
+    if whole.size <= window or halo >= extent:
         return [whole]
-    room = max(stride, (window - 2 * halo) // stride * stride - stride)
+    # Less than a stride is lost to alignment, at the first tile's start or the last one's stop.
+    room = max(stride, (window - 2 * halo - stride + 1) // stride * stride)
     pieces = -(-(stop - start) // room)
     core = -(-(stop - start) // (pieces * stride)) * stride
     # Inner borders lie on the stride, so that alignment costs nothing there.
@@ -76,62 +81,100 @@ def spans(start: int, stop: int, *, extent: int, halo: int, stride: int, window:
     return [_span(a, b, extent, halo, stride) for a, b in pairwise(borders)]
 
 
-def input_box(box: Box, shape: ZYX, *, halo: int, stride: int) -> Box:
+def input_box(box: Box, shape: ZYX, footprint: Footprint) -> Box:
     """The raw voxels that predicting a box needs.
 
     Args:
         box: The voxels wanted.
         shape: Extent of the volume.
-        halo: Of the network.
-        stride: Of the network; alignment may widen a tile by less than one.
+        footprint: Of the network.
     """
-    (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
-    margin = halo + stride
-    return Box(
-        (z0, max(0, y0 - margin), max(0, x0 - margin)),
-        (z1, min(shape[1], y1 + margin), min(shape[2], x1 + margin)),
-    )
+    margin = footprint.margin(shape)
+    z0, y0, x0 = (max(0, a - m) for a, m in zip(box.start, margin, strict=True))
+    z1, y1, x1 = (min(n, b + m) for b, n, m in zip(box.stop, shape, margin, strict=True))
+    return Box((z0, y0, x0), (z1, y1, x1))
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Some sections of one tile.
+    """What one forward sees, and what of that is kept.
 
     Attributes:
-        z: Sections, counted in the volume.
+        z: Sections.
         y: Rows.
         x: Columns.
     """
 
-    z: slice
+    z: Span
     y: Span
     x: Span
 
+    @property
+    def axes(self) -> tuple[Span, Span, Span]:
+        """The spans in axis order."""
+        return self.z, self.y, self.x
 
-def tiles(box: Box, *, shape: ZYX, halo: int, stride: int, forward_pixels: int) -> Iterator[Tile]:
+    def place_in(self, box: Box) -> tuple[slice, slice, slice]:
+        """Where its core lies in an array of a box."""
+        z, y, x = (
+            slice(span.core_start - begin, span.core_stop - begin)
+            for span, begin in zip(self.axes, box.start, strict=True)
+        )
+        return z, y, x
+
+
+def tiles(box: Box, *, shape: ZYX, footprint: Footprint, forward_pixels: int) -> Iterator[Tile]:
     """The tiles of a box, sections outermost; every voxel of the box is in one core.
 
     Args:
         box: The voxels wanted.
         shape: Extent of the volume.
-        halo: Of the network.
-        stride: Of the network.
-        forward_pixels: Pixels, all sections together, in one forward; exceeded where a single
-            tile of the smallest size is larger.
+        footprint: Of the network.
+        forward_pixels: Pixels, those of all sections, in one forward; exceeded where a tile of the
+            smallest size has more.
     """
-    window = isqrt(forward_pixels) // stride * stride
-    common = {"halo": halo, "stride": stride, "window": window}
-    rows = spans(box.start[1], box.stop[1], extent=shape[1], **common)
-    columns = spans(box.start[2], box.stop[2], extent=shape[2], **common)
-    largest = max(row.size for row in rows) * max(column.size for column in columns)
-    sections = max(1, forward_pixels // largest)
-    for z in range(box.start[0], box.stop[0], sections):
-        for row in rows:
-            for column in columns:
-                yield Tile(slice(z, min(z + sections, box.stop[0])), row, column)
+    window = _windows(shape, footprint, forward_pixels)
+    cut = [
+        spans(box.start[n], box.stop[n], extent=shape[n], halo=halo, stride=stride, window=size)
+        for n, (halo, stride, size) in enumerate(
+            zip(footprint.halo_in(shape), footprint.stride, window, strict=True)
+        )
+    ]
+    if footprint.sectionwise:
+        # Sections cost no halo, so they take what the real extents of the tiles leave.
+        room = forward_pixels // prod(max(span.size for span in axis) for axis in cut[1:])
+        cut[0] = spans(
+            box.start[0], box.stop[0], extent=shape[0], halo=0, stride=1, window=max(1, room)
+        )
+    return (Tile(*axes) for axes in product(*cut))
 
 
-def cut(raw: NDArray[Any], origin: ZYX, shape: ZYX, tile: Tile) -> NDArray[Any]:
+def _windows(shape: ZYX, footprint: Footprint, voxels: int) -> ZYX:
+    """Extents of a tile of so many voxels that keeps the largest part of what it computes.
+
+    Of all boxes of one volume that is the one whose sides are in proportion to the halos. A side
+    that would be longer than the volume leaves its voxels to the others.
+    """
+    padded, halo = footprint.padded(shape), footprint.halo_in(shape)
+    made = [1, 1, 1]
+    axes = [axis for axis in range(3) if halo[axis]]
+    while axes:
+        scale = (voxels / prod(halo[axis] for axis in axes)) ** (1 / len(axes))
+        short = [axis for axis in axes if padded[axis] <= scale * halo[axis]]
+        for axis in short:
+            made[axis] = padded[axis]
+            voxels //= padded[axis]
+        if not short:
+            for axis in axes:
+                # Roots fall short of whole numbers by a rounding error.
+                made[axis] = int(scale * halo[axis] * (1 + 1e-9))
+            break
+        axes = [axis for axis in axes if axis not in short]
+    z, y, x = (size // s * s for size, s in zip(made, footprint.stride, strict=True))
+    return z, y, x
+
+
+def cut(raw: NDArray[Any], origin: ZYX, shape: ZYX, tile: Tile, neighbours: int) -> NDArray[Any]:
     """What the network sees of a tile.
 
     Args:
@@ -139,21 +182,14 @@ def cut(raw: NDArray[Any], origin: ZYX, shape: ZYX, tile: Tile) -> NDArray[Any]:
         origin: Where ``raw`` begins in the volume.
         shape: Extent of the volume.
         tile: The tile; ``raw`` covers its part of the volume.
+        neighbours: Sections that come on either side.
 
     Returns:
         Axes ZYX, padded by reflection where the tile reaches beyond the volume.
     """
-    part = raw[
-        tile.z.start - origin[0] : tile.z.stop - origin[0],
-        tile.y.start - origin[1] : min(tile.y.stop, shape[1]) - origin[1],
-        tile.x.start - origin[2] : min(tile.x.stop, shape[2]) - origin[2],
-    ]
-    missing = (tile.y.size - part.shape[1], tile.x.size - part.shape[2])
-    return pad_far(part, missing)
-
-
-def pad_far(array: NDArray[Any], missing: tuple[int, int]) -> NDArray[Any]:
-    """Reflects rows and columns (y, x) at the far ends; a single one is repeated."""
-    if missing == (0, 0):
-        return array
-    return np.pad(array, ((0, 0), (0, missing[0]), (0, missing[1])), mode="reflect")
+    part, padding = [], []
+    for span, begin, extent, more in zip(tile.axes, origin, shape, (neighbours, 0, 0), strict=True):
+        low, high = span.start - more, span.stop + more
+        part.append(slice(max(0, low) - begin, min(high, extent) - begin))
+        padding.append((max(0, -low), max(0, high - extent)))
+    return reflected(raw[tuple(part)], padding)

@@ -73,9 +73,10 @@ class EarlyStopping(pl.Callback):
             return
         if self._hooks.log is not None:
             for n, (raw, labels) in enumerate(self._crops[:_SHOWN]):
-                low, high = float(raw.min()), float(raw.max())
-                self._show(0, f"{n}/raw", _grey(raw - low, max(high - low, 1e-6)))
-                self._show(0, f"{n}/labels", _grey(labels, len(self._classes) - 1))
+                section = _middle(raw)
+                low, high = float(section.min()), float(section.max())
+                self._show(0, f"{n}/raw", _grey(section - low, max(high - low, 1e-6)))
+                self._show(0, f"{n}/labels", _grey(_middle(labels), len(self._classes) - 1))
         if self._trained:
             self._look(trainer, pl_module, 0)
 
@@ -130,7 +131,7 @@ class EarlyStopping(pl.Callback):
         if self._hooks.log is not None:
             self._hooks.log.scalars(step, {f"held_out/{k}": v for k, v in figures.items()})
             for n, found in enumerate(shown):
-                self._show(step, f"{n}/predicted", _grey(found, len(self._classes) - 1))
+                self._show(step, f"{n}/predicted", _grey(_middle(found), len(self._classes) - 1))
         return figures
 
     def _show(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
@@ -166,6 +167,12 @@ class EarlyStopping(pl.Callback):
         self._best, self._figures = state_dict["best"], state_dict["figures"]
         self._best_iou, self._best_step = state_dict["best_iou"], state_dict["best_step"]
         self._waited, self._stopped = state_dict["waited"], False
+
+
+def _middle(values: NDArray[Any]) -> NDArray[Any]:
+    """The section in the middle of a crop, with or without neighbours at either end."""
+    section: NDArray[Any] = values[len(values) // 2]
+    return section
 
 
 def _grey(values: NDArray[Any], top: float) -> NDArray[np.uint8]:

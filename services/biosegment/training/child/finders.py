@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from biosegment.client.errors import FailedPreconditionError, OutOfMemoryError
-from biosegment.nets.unet import UNet2D
+from biosegment.nets.network import Network
 from biosegment.training.child.fit import Batch, attempt, prepare
 from biosegment.training.child.module import Training
 from biosegment.training.child.samples import CropSampler, Sample
@@ -30,7 +30,7 @@ _TIMED_STEPS = 3
 
 
 def find(
-    network: UNet2D,
+    network: Network,
     samples: Sequence[Sample],
     settings: Settings,
     *,

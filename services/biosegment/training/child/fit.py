@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from biosegment.client.errors import OutOfMemoryError
-from biosegment.nets.unet import UNet2D, channels_last
+from biosegment.nets.network import Network, channels_last
 from biosegment.runtime import log
 from biosegment.training.child import precision
 from biosegment.training.child.augment import augment
@@ -40,7 +40,7 @@ class _Batches(IterableDataset[Batch]):
 
 
 def prepare(
-    network: UNet2D, sampler: CropSampler, settings: Settings
+    network: Network, sampler: CropSampler, settings: Settings
 ) -> tuple[Training, Callable[[int], Batch]]:
     """The network with its loss, and the augmented batch of a step."""
     module = Training(
@@ -60,7 +60,7 @@ def prepare(
 
 
 def fit(
-    network: UNet2D,
+    network: Network,
     sampler: CropSampler,
     settings: Settings,
     hooks: Hooks,
@@ -200,9 +200,9 @@ def attempt(
                 raise
             size = -(-settings.batch_size // module.parts)
             raise OutOfMemoryError(
-                f"Not even {size} crop{'s' * (size > 1)} of {settings.patch[1]} × "
-                f"{settings.patch[2]} at a time can be trained on in the memory of the device. "
-                "Train with a smaller patch or a smaller network."
+                f"Not even {size} crop{'s' * (size > 1)} of {' × '.join(map(str, settings.patch))} "
+                "voxels (z, y, x) at a time can be trained on in the memory of the device. Train "
+                "with a smaller patch or a smaller network."
             ) from None
     return int(trainer.global_step)
 

@@ -59,7 +59,7 @@ def split(
 
 
 def crops(samples: Sequence[Sample], patch: ZYX) -> list[Crop]:
-    """Crops that cover the labels of samples, section by section.
+    """Crops that cover the labels of samples.
 
     Args:
         samples: Those held out.
@@ -69,10 +69,7 @@ def crops(samples: Sequence[Sample], patch: ZYX) -> list[Crop]:
         As ``samples.cut`` has them; at most 512, evenly chosen where there were more. Where crops
         overlap, a label is in the first of them alone.
     """
-    places = []
-    for sample in samples:
-        for z in range(sample.channels.shape[0]):
-            places += [(sample, (z, y, x)) for y, x in _corners(sample.channels[z], patch)]
+    places = [(each, start) for each in samples for start in _corners(each.channels, patch)]
     if len(places) > _MOST_CROPS:
         step = len(places) / _MOST_CROPS
         places = [places[int(n * step)] for n in range(_MOST_CROPS)]
@@ -81,29 +78,26 @@ def crops(samples: Sequence[Sample], patch: ZYX) -> list[Crop]:
     for sample, start in places:
         left = seen.setdefault(id(sample), sample.channels.copy())
         raw, labels = cut(Sample(sample.raw, left), start, patch)
-        window = tuple(slice(low, low + n) for low, n in zip(start, patch, strict=True))
-        left[window] = IGNORE
+        left[tuple(slice(low, low + n) for low, n in zip(start, patch, strict=True))] = IGNORE
         if bool((labels != IGNORE).any()):
             made.append((raw, labels))
     return made
 
 
-def _corners(labels: NDArray[np.uint8], patch: ZYX) -> list[tuple[int, int]]:
-    """First pixels of crops over the labelled part of a section."""
-    labelled = labels != IGNORE
-    if not bool(labelled.any()):
-        return []
+def _corners(channels: NDArray[np.uint8], patch: ZYX) -> list[ZYX]:
+    """First voxels of crops over the box of the labels."""
+    labelled = channels != IGNORE
     starts = []
-    for axis in (0, 1):
-        extent, size = labels.shape[axis], patch[1 + axis]
-        along = np.flatnonzero(labelled.any(axis=1 - axis))
+    for axis, size in enumerate(patch):
+        extent = channels.shape[axis]
+        along = np.flatnonzero(labelled.any(axis=tuple(n for n in range(3) if n != axis)))
         low, stop = int(along[0]), int(along[-1]) + 1
         count = -(-(stop - low) // size)
         # In the middle of the labels, so that their rim sees real voxels beyond it.
         first = max(0, low - (count * size - (stop - low)) // 2)
-        places = [max(0, min(first + n * size, extent - size)) for n in range(count)]
-        starts.append(sorted(set(places)))
-    return [(y, x) for y in starts[0] for x in starts[1]]
+        places = {max(0, min(first + n * size, extent - size)) for n in range(count)}
+        starts.append(sorted(places))
+    return [(z, y, x) for z in starts[0] for y in starts[1] for x in starts[2]]
 
 
 def measure(
@@ -115,7 +109,7 @@ def measure(
     """Compares a network with the labels of crops.
 
     Args:
-        guess: Channel indices, uint8 (N, y, x), of raw crops (N, y, x).
+        guess: Channel indices, uint8 (N, z, y, x), of raw crops as the network takes them.
         held_out: The crops.
         classes: Class values in channel order.
         batch_size: Crops at a time.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from biosegment.client.errors import FailedPreconditionError
 from biosegment.nets.losses import segmentation_loss
-from biosegment.nets.unet import UNet2D
+from biosegment.nets.network import Network
 
 _WEIGHT_DECAY = 1e-4
 
@@ -37,7 +37,7 @@ class Training(pl.LightningModule):
     """
 
     def __init__(
-        self, network: UNet2D, *, learning_rate: float, steps: int, dice_weight: float, seed: int
+        self, network: Network, *, learning_rate: float, steps: int, dice_weight: float, seed: int
     ) -> None:
         super().__init__()
         self.network = network
@@ -56,14 +56,15 @@ class Training(pl.LightningModule):
         torch.manual_seed(self._seed * 1_000_003 + self.global_step)
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Class logits, float32 (N, C, H, W), of raw crops (N, H, W) on the unit scale."""
-        x = raw.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+        """Class logits, float32 (N, classes, z, y, x), of raw crops as the network takes them."""
         # The loss is computed in float32, whatever the network computes in.
-        logits: Tensor = self.network(x).float()
+        logits: Tensor = self.network(raw).float()
         return logits
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Loss of a batch: raw (N, H, W) on the unit scale, channel indices (N, H, W)."""
+        """Loss of a batch: raw on the unit scale as ``Network.forward`` takes it, and channel
+        indices (N, z, y, x).
+        """
         raw, labels = batch
         return segmentation_loss(self(raw), labels, dice_weight=self._dice_weight)
 

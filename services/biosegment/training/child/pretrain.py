@@ -4,6 +4,11 @@ The network learns to restore crops that were hidden in blocks and blurred by no
 denoising autoencoders do (Vincent et al., "Extracting and Composing Robust Features with
 Denoising Autoencoders", 2008; for masking, Pathak et al., "Context Encoders", 2016). All of its
 weights but those of the head are then worth starting from.
+
+What is restored is what the network predicts: every section of a crop but those that come as
+neighbours only. A block is hidden in all sections of a crop at once, as in the tubes of Tong et
+al., "VideoMAE" (2022): next to it in z lies nearly the same picture, and copying that teaches
+little.
 """
 
 from collections.abc import Callable
@@ -14,12 +19,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from biosegment.client.errors import FailedPreconditionError
 from biosegment.client.geometry import ZYX, Box
 from biosegment.nets.intensity import unit_scale
-from biosegment.nets.unet import UNet2D, channels_last
+from biosegment.nets.network import Network, channels_last, other_heads
+from biosegment.nets.padding import read_with_neighbours
 from biosegment.training.child.augment import augment
 from biosegment.training.child.fit import Batch, run
 from biosegment.training.child.module import Training
@@ -35,7 +41,7 @@ class Corruption:
     """What is done to a crop before the network sees it.
 
     Attributes:
-        block: Height and width of a hidden block, in pixels.
+        block: Height and width of a hidden block, in pixels; it goes through all sections.
         hidden: Fraction of the blocks that are hidden.
         noise: Standard deviation of the noise, in standard deviations of the data.
         hidden_weight: Weight of the hidden pixels in the loss, 0 to 1; the others have the rest.
@@ -48,9 +54,9 @@ class Corruption:
 
 
 class Restoring(Training):
-    """Training whose batches are pairs of what is seen and what was there, both (N, H, W)."""
+    """Training whose batches are pairs of what is seen and what was there, both (N, z, y, x)."""
 
-    def __init__(self, network: UNet2D, settings: Settings, hidden_weight: float) -> None:
+    def __init__(self, network: Network, settings: Settings, hidden_weight: float) -> None:
         super().__init__(
             network,
             learning_rate=settings.learning_rate,
@@ -68,8 +74,9 @@ class Restoring(Training):
         seen, truth = batch
         hidden = seen.isnan()
         mean, std = self.network.input_mean, self.network.input_std
-        x = torch.where(hidden, mean, seen).unsqueeze(1)
-        restored = self.network(x.contiguous(memory_format=torch.channels_last)).squeeze(1)
+        restored = self.network(torch.where(hidden, mean, seen)).squeeze(1)
+        neighbours, depth = self.network.footprint.neighbours, restored.shape[1]
+        truth, hidden = (made.narrow(1, neighbours, depth) for made in (truth, hidden))
         error: Tensor = (restored - (truth - mean) / std).abs()
         inside = (error * hidden).sum() / hidden.sum().clamp(min=1)
         outside = (error * ~hidden).sum() / (~hidden).sum().clamp(min=1)
@@ -77,7 +84,7 @@ class Restoring(Training):
 
 
 def pretrain(
-    network: UNet2D,
+    network: Network,
     crops: NDArray[Any],
     settings: Settings,
     hooks: Hooks,
@@ -92,8 +99,8 @@ def pretrain(
 
     Args:
         network: With fresh weights.
-        crops: Raw voxels, (crops, y, x), uint8, uint16 or float32; sides are multiples of the
-            network's stride.
+        crops: Raw voxels, (crops, z + 2 x neighbours, y, x), uint8, uint16 or float32; extents
+            are multiples of the network's stride.
         settings: How to train; batches are of whole crops, and dice_weight has no meaning.
         hooks: Progress, checkpoints, cancellation.
         corruption: What the network has to undo.
@@ -110,10 +117,6 @@ def pretrain(
     how = corruption or Corruption()
     network.set_input_statistics(*raw_statistics(list(crops)))
     std = float(network.input_std)
-    head = network.head
-    torch.manual_seed(settings.seed)
-    network.head = nn.Conv2d(head.in_channels, 1, 1)
-    module = Restoring(channels_last(network.train()), settings, how.hidden_weight)
 
     def batch(step: int) -> Batch:
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
@@ -122,10 +125,12 @@ def pretrain(
         truth, _ = augment(raw, torch.zeros(raw.shape, dtype=torch.uint8), generator)
         return corrupted(truth, how, std, generator), truth
 
+    torch.manual_seed(settings.seed)
     try:
-        return run(module, batch, settings, hooks, checkpoint=checkpoint)
+        with other_heads(network, 1):
+            module = Restoring(channels_last(network.train()), settings, how.hidden_weight)
+            return run(module, batch, settings, hooks, checkpoint=checkpoint)
     finally:
-        network.head = head
         network.cpu().eval()
 
 
@@ -134,6 +139,7 @@ def draw_crops(
     region: Box,
     patch: ZYX,
     *,
+    neighbours: int = 0,
     seed: int,
     check: Callable[[], None] = lambda: None,
 ) -> NDArray[Any]:
@@ -141,13 +147,14 @@ def draw_crops(
 
     Args:
         read: Reads raw voxels of a box, axes ZYX.
-        region: Where from.
-        patch: Extent of a crop, (1, y, x).
+        region: Where from; nothing outside it is read.
+        patch: Extent of a crop, (z, y, x).
+        neighbours: Sections on either side that the network takes with each.
         seed: Of the places.
         check: Called between reads; may raise to stop.
 
     Returns:
-        (crops, y, x), of the data's type; at most 2000 crops and 256 MiB.
+        (crops, z + 2 x neighbours, y, x), of the data's type; at most 2000 crops and 256 MiB.
 
     Raises:
         FailedPreconditionError: The region is smaller than a crop.
@@ -155,8 +162,8 @@ def draw_crops(
     room = [extent - size + 1 for extent, size in zip(region.shape, patch, strict=True)]
     if min(room) < 1:
         raise FailedPreconditionError(
-            f"The region {region} is smaller than a crop of {patch[1]} × {patch[2]} voxels (y, x). "
-            "Take a larger region or a smaller patch."
+            f"The region {region} is smaller than a crop of {' × '.join(map(str, patch))} voxels "
+            "(z, y, x). Take a larger region or a smaller patch."
         )
     rng = np.random.default_rng([seed, 2])
     crops: list[NDArray[Any]] = []
@@ -164,7 +171,7 @@ def draw_crops(
     while len(crops) < _MOST_CROPS and held < _MOST_CROP_BYTES:
         check()
         z, y, x = (s + int(rng.integers(n)) for s, n in zip(region.start, room, strict=True))
-        crops.append(read(Box.at((z, y, x), patch))[0])
+        crops.append(read_with_neighbours(read, Box.at((z, y, x), patch), neighbours, region))
         held += crops[-1].nbytes
     return np.stack(crops)
 
@@ -173,16 +180,16 @@ def corrupted(truth: Tensor, how: Corruption, std: float, generator: torch.Gener
     """Crops with noise, and NaN in the blocks that are hidden.
 
     Args:
-        truth: (N, H, W) on the unit scale.
+        truth: (N, z, y, x) on the unit scale.
         how: What to do to them.
         std: Standard deviation of the data on that scale.
         generator: Every random choice is drawn from it.
     """
-    count, height, width = truth.shape
+    count, _, height, width = truth.shape
     rows, columns = -(-height // how.block), -(-width // how.block)
     blocks = torch.rand(count, 1, rows, columns, generator=generator) < how.hidden
-    hidden = F.interpolate(blocks.float(), scale_factor=how.block)[:, 0, :height, :width] > 0
+    hidden = F.interpolate(blocks.float(), scale_factor=how.block)[..., :height, :width] > 0
     # The strength differs from crop to crop, so that clean ones are among them.
-    strength = torch.rand(count, 1, 1, generator=generator) * how.noise * std
+    strength = torch.rand(count, 1, 1, 1, generator=generator) * how.noise * std
     noisy = truth + torch.randn(truth.shape, generator=generator) * strength
     return noisy.masked_fill(hidden, float("nan"))

@@ -194,6 +194,7 @@ def _restore(task: Task, parts: int) -> _Trained:
         read_raw(task).read,
         Box.from_proto(task.spec.region),
         settings.patch,
+        neighbours=task.footprint.neighbours,
         seed=settings.seed,
         check=task.context.check,
     )

@@ -11,6 +11,7 @@ from biosegment.client.errors import FailedPreconditionError, ResourceExhaustedE
 from biosegment.client.geometry import ZYX, Box
 from biosegment.nets.channels import IGNORE, to_channels
 from biosegment.nets.intensity import unit_scale
+from biosegment.nets.padding import read_with_neighbours, reflected
 from biosegment.training.child.log_replay import LabelPatch
 
 MAX_BYTES = 4 << 30
@@ -25,8 +26,9 @@ class Sample:
     """An annotated patch with its surroundings.
 
     Attributes:
-        raw: Raw voxels, axes ZYX.
-        channels: Channel indices, uint8, same shape; IGNORE where not labelled.
+        raw: Raw voxels, axes ZYX, with as many more sections at either end as the network takes
+            for neighbours.
+        channels: Channel indices, uint8, axes ZYX; IGNORE where not labelled.
     """
 
     raw: NDArray[Any]
@@ -39,10 +41,10 @@ class Sample:
 
 
 def surroundings(box: Box, shape: ZYX, patch: ZYX) -> Box:
-    """A labelled box grown in-plane, so that crops see real voxels around labels near its rim.
+    """A labelled box grown, so that crops see real voxels around labels near its rim.
 
     It grows by a quarter of a crop on each side, and to at least one crop where the volume
-    allows.
+    allows; crops of a single section leave z as it is.
 
     Args:
         box: The labelled voxels.
@@ -50,7 +52,7 @@ def surroundings(box: Box, shape: ZYX, patch: ZYX) -> Box:
         patch: Extent of a crop.
     """
     start, stop = list(box.start), list(box.stop)
-    for axis in (1, 2):
+    for axis in range(3):
         size = min(shape[axis], max(box.shape[axis] + patch[axis] // 2, patch[axis]))
         middle = (box.start[axis] + box.stop[axis]) // 2
         start[axis] = min(max(0, middle - size // 2), shape[axis] - size)
@@ -65,6 +67,7 @@ def collect(
     shape: ZYX,
     classes: Sequence[int],
     patch: ZYX,
+    neighbours: int = 0,
     check: Callable[[], None] = lambda: None,
     max_bytes: int = MAX_BYTES,
 ) -> list[Sample]:
@@ -76,6 +79,7 @@ def collect(
         shape: Extent of the volume.
         classes: Class values in channel order.
         patch: Extent of a crop.
+        neighbours: Sections on either side that the network takes with each.
         check: Called between reads; may raise to stop.
         max_bytes: Most bytes to hold.
 
@@ -93,7 +97,7 @@ def collect(
         if bool((channels == IGNORE).all()):
             continue
         around = surroundings(labels.box, shape, patch)
-        raw = read(around)
+        raw = read_with_neighbours(read, around, neighbours, Box.of_shape(shape))
         wide = np.full(around.shape, IGNORE, np.uint8)
         wide[labels.box.relative_to(around.start).slices] = channels
         held += raw.nbytes + wide.nbytes
@@ -156,7 +160,8 @@ class CropSampler:
             step: Counted from 0.
 
         Returns:
-            Raw on the unit scale, float32, (batch, y, x), and channel indices, uint8, same shape.
+            Raw on the unit scale, float32, (batch, z + 2 x neighbours, y, x), and channel
+            indices, uint8, (batch, z, y, x).
         """
         rng = np.random.default_rng([self._seed, 1, step])
         crops = [self._crop(rng) for _ in range(self._batch_size)]
@@ -170,13 +175,13 @@ class CropSampler:
             index = int(rng.integers(len(self._samples)))
             places = self._by_sample[index]
         sample = self._samples[index]
-        z, *place = np.unravel_index(places[rng.integers(len(places))], sample.channels.shape)
+        place = np.unravel_index(places[rng.integers(len(places))], sample.channels.shape)
         start = []
-        for at, extent, size in zip(place, sample.channels.shape[1:], self._patch[1:], strict=True):
+        for at, extent, size in zip(place, sample.channels.shape, self._patch, strict=True):
             low = max(0, int(at) - size + 1)
             high = max(low, min(int(at), extent - size))
             start.append(int(rng.integers(low, high + 1)))
-        return cut(sample, (int(z), start[0], start[1]), self._patch)
+        return cut(sample, (start[0], start[1], start[2]), self._patch)
 
 
 def cut(sample: Sample, start: ZYX, patch: ZYX) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -188,13 +193,16 @@ def cut(sample: Sample, start: ZYX, patch: ZYX) -> tuple[NDArray[np.float32], ND
         patch: Its extent.
 
     Returns:
-        Raw on the unit scale, float32, (y, x), and channel indices, uint8, same shape.
+        Raw on the unit scale, float32, (z + 2 x neighbours, y, x), and channel indices, uint8,
+        (z, y, x).
     """
-    window = tuple(slice(low, low + size) for low, size in zip(start[1:], patch[1:], strict=True))
-    raw = unit_scale(sample.raw[start[0]][window])
-    labels = sample.channels[start[0]][window]
-    missing = [(0, size - n) for size, n in zip(patch[1:], raw.shape, strict=True)]
-    return np.pad(raw, missing, "reflect"), np.pad(labels, missing, constant_values=IGNORE)
+    window = tuple(slice(low, low + size) for low, size in zip(start, patch, strict=True))
+    labels = sample.channels[window]
+    around = sample.raw.shape[0] - sample.channels.shape[0]
+    sections = slice(start[0], start[0] + patch[0] + around)
+    raw = unit_scale(sample.raw[(sections, *window[1:])])
+    missing = [(0, size - n) for size, n in zip(patch, labels.shape, strict=True)]
+    return reflected(raw, missing), np.pad(labels, missing, constant_values=IGNORE)
 
 
 def _some(places: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -31,7 +31,7 @@ class Settings:
         steps: Optimiser steps, at most.
         batch_size: Crops per step.
         learning_rate: Peak learning rate.
-        patch: Extent of a crop, (1, y, x).
+        patch: Extent of a crop, (z, y, x).
         seed: Of every random choice.
         checkpoint_steps: Steps between checkpoints.
         dice_weight: Weight of the Dice term, 0 to 1.

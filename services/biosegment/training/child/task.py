@@ -15,6 +15,7 @@ from biosegment.client.geometry import Box, shape_of
 from biosegment.client.stubs import SyncStubs
 from biosegment.nets import catalog, weights
 from biosegment.nets.architectures import build
+from biosegment.nets.footprint import Footprint
 from biosegment.nets.intensity import check_dtype
 from biosegment.nets.weights import Weights
 from biosegment.runtime import objects
@@ -48,6 +49,12 @@ class Task:
     job: str
     model: registry_pb2.Model
     part: str = ""
+
+    @property
+    def footprint(self) -> Footprint:
+        """How the network looks at a volume."""
+        parameters = catalog.resolve(self.model.architecture, MessageToDict(self.model.parameters))
+        return catalog.find(self.model.architecture).footprint(parameters)
 
     @property
     def folder(self) -> str:
@@ -180,6 +187,7 @@ def read_samples(task: Task) -> list[Sample]:
         shape=raw.shape(),
         classes=list(task.model.classes),
         patch=shape_of(task.spec.settings.patch),
+        neighbours=task.footprint.neighbours,
         check=task.context.check,
     )
     if not samples:
