@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from biosegment.nets.channels import IGNORE
 from biosegment.training.child.held_out import crops, measure
 from biosegment.training.child.module import Training
 from biosegment.training.child.samples import Sample
@@ -54,7 +55,11 @@ class EarlyStopping(pl.Callback):
         """
         assert settings.hold_out is not None
         self._how: HoldOut = settings.hold_out
-        self._crops = crops(samples, settings.patch)
+        # Those with most foreground first, since the first ones are shown.
+        self._crops = sorted(
+            crops(samples, settings.patch),
+            key=lambda crop: -np.count_nonzero((crop[1] != 0) & (crop[1] != IGNORE)),
+        )
         self._patches = len(samples)
         self._classes = tuple(classes)
         self._batch_size = settings.batch_size
