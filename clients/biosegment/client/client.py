@@ -101,6 +101,7 @@ class Client:
     skip = _blocking(AsyncClient.skip)
 
     architectures = _blocking(AsyncClient.architectures)
+    architecture = _blocking(AsyncClient.architecture)
     train = _blocking(AsyncClient.train)
     predict = _blocking(AsyncClient.predict)
     segment = _blocking(AsyncClient.segment)

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from biosegment.v1 import jobs_pb2 as biosegment_dot_v1_dot_jobs__pb2
+from biosegment.v1 import types_pb2 as biosegment_dot_v1_dot_types__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62iosegment/v1/training.proto\x12\rbiosegment.v1\x1a\x18\x62iosegment/v1/jobs.proto\x1a\x1cgoogle/protobuf/struct.proto\"^\n\x0c\x41rchitecture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"y\n\x14StartTrainingRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12&\n\x04spec\x18\x03 \x01(\x0b\x32\x18.biosegment.v1.TrainSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"i\n\x15StartTrainingResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job\x12/\n\rresolved_spec\x18\x02 \x01(\x0b\x32\x18.biosegment.v1.TrainSpec\"A\n\x18ListArchitecturesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"h\n\x19ListArchitecturesResponse\x12\x32\n\rarchitectures\x18\x01 \x03(\x0b\x32\x1b.biosegment.v1.Architecture\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xdf\x01\n\x0fTrainingService\x12_\n\rStartTraining\x12#.biosegment.v1.StartTrainingRequest\x1a$.biosegment.v1.StartTrainingResponse\"\x03\x90\x02\x02\x12k\n\x11ListArchitectures\x12\'.biosegment.v1.ListArchitecturesRequest\x1a(.biosegment.v1.ListArchitecturesResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62iosegment/v1/training.proto\x12\rbiosegment.v1\x1a\x18\x62iosegment/v1/jobs.proto\x1a\x19\x62iosegment/v1/types.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xd9\x01\n\x0c\x41rchitecture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\npatch_step\x18\x04 \x01(\x0b\x32\x14.biosegment.v1.Shape\x12#\n\x05patch\x18\x05 \x01(\x0b\x32\x14.biosegment.v1.Shape\x12\x12\n\nneighbours\x18\x06 \x01(\x05\x12\x16\n\x0ewhole_sections\x18\x07 \x01(\x08\"y\n\x14StartTrainingRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12&\n\x04spec\x18\x03 \x01(\x0b\x32\x18.biosegment.v1.TrainSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"i\n\x15StartTrainingResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job\x12/\n\rresolved_spec\x18\x02 \x01(\x0b\x32\x18.biosegment.v1.TrainSpec\"W\n\x1aResolveArchitectureRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\nparameters\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"P\n\x1bResolveArchitectureResponse\x12\x31\n\x0c\x61rchitecture\x18\x01 \x01(\x0b\x32\x1b.biosegment.v1.Architecture\"A\n\x18ListArchitecturesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"h\n\x19ListArchitecturesResponse\x12\x32\n\rarchitectures\x18\x01 \x03(\x0b\x32\x1b.biosegment.v1.Architecture\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd2\x02\n\x0fTrainingService\x12_\n\rStartTraining\x12#.biosegment.v1.StartTrainingRequest\x1a$.biosegment.v1.StartTrainingResponse\"\x03\x90\x02\x02\x12q\n\x13ResolveArchitecture\x12).biosegment.v1.ResolveArchitectureRequest\x1a*.biosegment.v1.ResolveArchitectureResponse\"\x03\x90\x02\x01\x12k\n\x11ListArchitectures\x12\'.biosegment.v1.ListArchitecturesRequest\x1a(.biosegment.v1.ListArchitecturesResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,18 +36,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TRAININGSERVICE'].methods_by_name['StartTraining']._loaded_options = None
   _globals['_TRAININGSERVICE'].methods_by_name['StartTraining']._serialized_options = b'\220\002\002'
+  _globals['_TRAININGSERVICE'].methods_by_name['ResolveArchitecture']._loaded_options = None
+  _globals['_TRAININGSERVICE'].methods_by_name['ResolveArchitecture']._serialized_options = b'\220\002\001'
   _globals['_TRAININGSERVICE'].methods_by_name['ListArchitectures']._loaded_options = None
   _globals['_TRAININGSERVICE'].methods_by_name['ListArchitectures']._serialized_options = b'\220\002\001'
-  _globals['_ARCHITECTURE']._serialized_start=103
-  _globals['_ARCHITECTURE']._serialized_end=197
-  _globals['_STARTTRAININGREQUEST']._serialized_start=199
-  _globals['_STARTTRAININGREQUEST']._serialized_end=320
-  _globals['_STARTTRAININGRESPONSE']._serialized_start=322
-  _globals['_STARTTRAININGRESPONSE']._serialized_end=427
-  _globals['_LISTARCHITECTURESREQUEST']._serialized_start=429
-  _globals['_LISTARCHITECTURESREQUEST']._serialized_end=494
-  _globals['_LISTARCHITECTURESRESPONSE']._serialized_start=496
-  _globals['_LISTARCHITECTURESRESPONSE']._serialized_end=600
-  _globals['_TRAININGSERVICE']._serialized_start=603
-  _globals['_TRAININGSERVICE']._serialized_end=826
+  _globals['_ARCHITECTURE']._serialized_start=131
+  _globals['_ARCHITECTURE']._serialized_end=348
+  _globals['_STARTTRAININGREQUEST']._serialized_start=350
+  _globals['_STARTTRAININGREQUEST']._serialized_end=471
+  _globals['_STARTTRAININGRESPONSE']._serialized_start=473
+  _globals['_STARTTRAININGRESPONSE']._serialized_end=578
+  _globals['_RESOLVEARCHITECTUREREQUEST']._serialized_start=580
+  _globals['_RESOLVEARCHITECTUREREQUEST']._serialized_end=667
+  _globals['_RESOLVEARCHITECTURERESPONSE']._serialized_start=669
+  _globals['_RESOLVEARCHITECTURERESPONSE']._serialized_end=749
+  _globals['_LISTARCHITECTURESREQUEST']._serialized_start=751
+  _globals['_LISTARCHITECTURESREQUEST']._serialized_end=816
+  _globals['_LISTARCHITECTURESRESPONSE']._serialized_start=818
+  _globals['_LISTARCHITECTURESRESPONSE']._serialized_end=922
+  _globals['_TRAININGSERVICE']._serialized_start=925
+  _globals['_TRAININGSERVICE']._serialized_end=1263
 # @@protoc_insertion_point(module_scope)

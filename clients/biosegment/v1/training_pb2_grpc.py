@@ -40,6 +40,11 @@ class TrainingServiceStub:
                 request_serializer=biosegment_dot_v1_dot_training__pb2.StartTrainingRequest.SerializeToString,
                 response_deserializer=biosegment_dot_v1_dot_training__pb2.StartTrainingResponse.FromString,
                 _registered_method=True)
+        self.ResolveArchitecture = channel.unary_unary(
+                '/biosegment.v1.TrainingService/ResolveArchitecture',
+                request_serializer=biosegment_dot_v1_dot_training__pb2.ResolveArchitectureRequest.SerializeToString,
+                response_deserializer=biosegment_dot_v1_dot_training__pb2.ResolveArchitectureResponse.FromString,
+                _registered_method=True)
         self.ListArchitectures = channel.unary_unary(
                 '/biosegment.v1.TrainingService/ListArchitectures',
                 request_serializer=biosegment_dot_v1_dot_training__pb2.ListArchitecturesRequest.SerializeToString,
@@ -60,6 +65,14 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResolveArchitecture(self, request, context):
+        """One architecture with some parameters. INVALID_ARGUMENT when there is none of
+        that name, or a parameter is unknown or out of range.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListArchitectures(self, request, context):
         """The architectures on offer.
         """
@@ -74,6 +87,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.StartTraining,
                     request_deserializer=biosegment_dot_v1_dot_training__pb2.StartTrainingRequest.FromString,
                     response_serializer=biosegment_dot_v1_dot_training__pb2.StartTrainingResponse.SerializeToString,
+            ),
+            'ResolveArchitecture': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveArchitecture,
+                    request_deserializer=biosegment_dot_v1_dot_training__pb2.ResolveArchitectureRequest.FromString,
+                    response_serializer=biosegment_dot_v1_dot_training__pb2.ResolveArchitectureResponse.SerializeToString,
             ),
             'ListArchitectures': grpc.unary_unary_rpc_method_handler(
                     servicer.ListArchitectures,
@@ -109,6 +127,33 @@ class TrainingService:
             '/biosegment.v1.TrainingService/StartTraining',
             biosegment_dot_v1_dot_training__pb2.StartTrainingRequest.SerializeToString,
             biosegment_dot_v1_dot_training__pb2.StartTrainingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveArchitecture(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/biosegment.v1.TrainingService/ResolveArchitecture',
+            biosegment_dot_v1_dot_training__pb2.ResolveArchitectureRequest.SerializeToString,
+            biosegment_dot_v1_dot_training__pb2.ResolveArchitectureResponse.FromString,
             options,
             channel_credentials,
             insecure,

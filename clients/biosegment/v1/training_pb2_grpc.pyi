@@ -38,6 +38,10 @@ class TrainingServiceStub:
     another model, FAILED_PRECONDITION when the revision holds no labels of the
     model's classes.
     """
+    ResolveArchitecture: _grpc.UnaryUnaryMultiCallable[_training_pb2.ResolveArchitectureRequest, _training_pb2.ResolveArchitectureResponse]
+    """One architecture with some parameters. INVALID_ARGUMENT when there is none of
+    that name, or a parameter is unknown or out of range.
+    """
     ListArchitectures: _grpc.UnaryUnaryMultiCallable[_training_pb2.ListArchitecturesRequest, _training_pb2.ListArchitecturesResponse]
     """The architectures on offer."""
 
@@ -50,6 +54,10 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     """Starts a training run. INVALID_ARGUMENT when the base version belongs to
     another model, FAILED_PRECONDITION when the revision holds no labels of the
     model's classes.
+    """
+    ResolveArchitecture: _aio.UnaryUnaryMultiCallable[_training_pb2.ResolveArchitectureRequest, _training_pb2.ResolveArchitectureResponse]  # type: ignore[assignment]
+    """One architecture with some parameters. INVALID_ARGUMENT when there is none of
+    that name, or a parameter is unknown or out of range.
     """
     ListArchitectures: _aio.UnaryUnaryMultiCallable[_training_pb2.ListArchitecturesRequest, _training_pb2.ListArchitecturesResponse]  # type: ignore[assignment]
     """The architectures on offer."""
@@ -66,6 +74,16 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Starts a training run. INVALID_ARGUMENT when the base version belongs to
         another model, FAILED_PRECONDITION when the revision holds no labels of the
         model's classes.
+        """
+
+    @_abc_1.abstractmethod
+    def ResolveArchitecture(
+        self,
+        request: _training_pb2.ResolveArchitectureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_pb2.ResolveArchitectureResponse, _abc.Awaitable[_training_pb2.ResolveArchitectureResponse]]:
+        """One architecture with some parameters. INVALID_ARGUMENT when there is none of
+        that name, or a parameter is unknown or out of range.
         """
 
     @_abc_1.abstractmethod
