@@ -277,7 +277,7 @@ def test_a_model_of_a_network_that_is_not_on_offer_is_not_made(
 ) -> None:
     classes = ["--class", "0", "--class", "1"]
     for wrong, words in (
-        (["--architecture", "vnet"], "choose one of unet2d, unet2d-quarter, unet3d"),
+        (["--architecture", "vnet"], "unet2d-quarter, unet3d, unet3d-quarter"),
         (["--set", "width=16"], 'has no parameter "width"'),
         (["--set", "in_channels=4"], "must be odd"),
     ):
@@ -285,6 +285,18 @@ def test_a_model_of_a_network_that_is_not_on_offer_is_not_made(
         assert (refused.exit_code, words in refused.stderr) == (1, True), refused.stderr
     assert not platform.seen.of(registry_pb2.CreateModelRequest)
     listed = json.loads(run("--json", "model", "architectures").stdout)
+    flagged = [
+        "model",
+        "create",
+        "wide",
+        "--class",
+        "0",
+        "--class",
+        "1",
+        "--architecture",
+        "unet2d-group",
+    ]
+    assert "looks at whole sections" in run(*flagged).stderr
     patches = {one["name"]: one["patch"] for one in listed}
     assert patches["unet2d"] == {"z": "1", "y": "128", "x": "128"}
     assert patches["unet3d"] == {"z": "16", "y": "64", "x": "64"}

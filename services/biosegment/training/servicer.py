@@ -9,6 +9,7 @@ from google.protobuf.struct_pb2 import Struct
 from biosegment.client.geometry import shape_proto
 from biosegment.client.stubs import AsyncStubs
 from biosegment.nets import catalog
+from biosegment.nets.families import Architecture
 from biosegment.nets.parameters import Parameters
 from biosegment.training.plan import plan
 from biosegment.v1 import jobs_pb2, training_pb2_grpc
@@ -57,7 +58,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         )
 
 
-def _to_proto(architecture: catalog.Architecture, values: Parameters) -> pb.Architecture:
+def _to_proto(architecture: Architecture, values: Parameters) -> pb.Architecture:
     parameters = Struct()
     parameters.update(values)
     footprint = architecture.footprint(values)
