@@ -1,7 +1,6 @@
 """Predicted against reference labels, slab by slab."""
 
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,10 @@ from biosegment.client.errors import FailedPreconditionError
 from biosegment.client.geometry import ZYX, BlockGrid, Box
 from biosegment.inference.child.predict import Predictor, predict
 from biosegment.inference.child.session import opened
-from biosegment.inference.child.tiles import input_box
-from biosegment.nets.footprint import Footprint
+from biosegment.inference.child.tiles import input_box, usual_block
 from biosegment.nets.metrics import Confusion
 from biosegment.runtime.arrays import VolumeArray
 from biosegment.runtime.child import ChildContext
-
-# 16 mebivoxels; thicker for networks that see volumes, whose halo in z else counts most.
-_SHEET: ZYX = (16, 1024, 1024)
-_BRICK: ZYX = (64, 512, 512)
 
 
 def measure(
@@ -49,7 +43,7 @@ def measure(
     """
     counts = Confusion(predictor.classes)
     done = 0
-    for part in BlockGrid(box, block or _block(predictor.module.footprint, shape)):
+    for part in BlockGrid(box, block or usual_block(predictor.module.footprint, shape)):
         truth = np.asarray(reference(part), np.uint8)
         if bool((truth < CLEARED).any()):
             around = input_box(part, shape, predictor.module.footprint)
@@ -61,13 +55,6 @@ def measure(
         done += part.voxels
         progress(done, box.voxels)
     return counts
-
-
-def _block(footprint: Footprint, shape: ZYX) -> ZYX:
-    if not footprint.local:
-        # Sections that are run whole are not cut.
-        return (max(1, prod(_SHEET) // (shape[1] * shape[2])), *shape[1:])
-    return _SHEET if footprint.sectionwise else _BRICK
 
 
 def evaluate(

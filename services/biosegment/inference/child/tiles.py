@@ -22,6 +22,9 @@ from biosegment.client.geometry import ZYX, Box
 from biosegment.nets.footprint import Footprint
 from biosegment.nets.padding import reflected
 
+_SHEET: ZYX = (16, 1024, 1024)
+_BRICK: ZYX = (64, 512, 512)
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -93,6 +96,19 @@ def input_box(box: Box, shape: ZYX, footprint: Footprint) -> Box:
     z0, y0, x0 = (max(0, a - m) for a, m in zip(box.start, margin, strict=True))
     z1, y1, x1 = (min(n, b + m) for b, n, m in zip(box.stop, shape, margin, strict=True))
     return Box((z0, y0, x0), (z1, y1, x1))
+
+
+def usual_block(footprint: Footprint, shape: ZYX) -> ZYX:
+    """Extent of what to hold in memory at a time of a larger box: 16 mebivoxels without margins.
+
+    Args:
+        footprint: Of the network. One that sees volumes gets thicker blocks, since its halo in z
+            counts most; one that sees whole sections gets whole ones.
+        shape: Extent of the volume.
+    """
+    if not footprint.local:
+        return max(1, prod(_SHEET) // (shape[1] * shape[2])), shape[1], shape[2]
+    return _SHEET if footprint.sectionwise else _BRICK
 
 
 @dataclass(frozen=True, slots=True)
