@@ -237,8 +237,8 @@ def test_a_tile_keeps_the_largest_part_that_its_voxels_allow():
 
 def test_a_short_axis_leaves_its_voxels_to_the_others():
     footprint = unet_footprint(4, planar_levels=5)
-    assert tiles_module._windows((50, 5000, 5000), footprint, 1 << 20) == (1, 1024, 1024)
-    assert tiles_module._windows((50, 250, 5000), footprint, 1 << 20) == (1, 256, 4096)
+    assert tiles_module._windows((50, 5008, 5008), footprint, 1 << 20) == (1, 1024, 1024)
+    assert tiles_module._windows((50, 256, 5008), footprint, 1 << 20) == (1, 256, 4096)
 
 
 class Starved(torch.nn.Module):
