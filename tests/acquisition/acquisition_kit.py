@@ -25,6 +25,7 @@ from biosegment.registry.servicer import AnnotationServicer, CampaignServicer, R
 from biosegment.registry.settings import RegistrySettings
 from biosegment.runtime.server import Server
 from biosegment.runtime.worker import JobContext
+from biosegment.training.servicer import TrainingServicer
 from biosegment.v1 import (
     acquisition_pb2,
     acquisition_pb2_grpc,
@@ -53,11 +54,11 @@ TRAINING_HALF = Box((0, 0, 0), (4, 64, 128))
 OTHER_HALF = Box((0, 64, 0), (4, 128, 128))
 
 
-class _Training(training_pb2_grpc.TrainingServiceServicer):
-    stubs: AsyncStubs
+class _Training(TrainingServicer):
+    """Says the truth about networks, and starts what is asked for unchecked."""
 
     async def StartTraining(self, request: Any, context: Any) -> Any:
-        answer = await self.stubs.jobs.CreateJob(
+        answer = await self._stubs.jobs.CreateJob(
             jobs_pb2.CreateJobRequest(
                 parent=request.parent,
                 request_id=request.request_id,
@@ -279,7 +280,7 @@ async def open_kit(folder: Path) -> AsyncIterator[Kit]:
         await engine.run_sync(Base.metadata.create_all)
     settings = RegistrySettings(database_url="unused", connection=folder)
     # The port is known only once the server listens, and the servicers need stubs to it.
-    training, inference, storage = _Training(), _Inference(), _Storage()
+    inference, storage = _Inference(), _Storage()
     server = Server("127.0.0.1:0", "token")
     stubs_of: list[AsyncStubs] = []
 
@@ -288,7 +289,8 @@ async def open_kit(folder: Path) -> AsyncIterator[Kit]:
             return getattr(stubs_of[0], name)
 
     late: Any = _Late()
-    training.stubs = inference.stubs = late
+    training = _Training(late)
+    inference.stubs = late
     conductor = Conductor(late, sweep_seconds=3600)
     for register, servicer, name in (
         (

@@ -311,13 +311,43 @@ def test_a_prediction_goes_into_a_file_that_did_not_exist(run: Run, tmp_path: Pa
 
 def test_values_reach_the_record(platform: InMemoryPlatform, run: Run) -> None:
     assert run("class", "set", "1", "mitochondria", "--color", "#ff0000").exit_code == 0
-    made = ["model", "create", "unet", "--class", "0", "--class", "1", "--set", "width=16"]
+    made = ["model", "create", "unet", "--class", "0", "--class", "1", "--set", "levels=3"]
     assert run(*made).exit_code == 0
     (label,) = platform.seen.of(registry_pb2.PutLabelClassRequest)
     assert label.label_class.name == "projects/default/labelClasses/1"
     (model,) = platform.seen.of(registry_pb2.CreateModelRequest)
     assert list(model.model.classes) == [0, 1]
-    assert model.model.parameters["width"] == 16
+    assert model.model.parameters["levels"] == 3
+
+
+def test_a_model_of_a_network_that_is_not_on_offer_is_not_made(
+    platform: InMemoryPlatform, run: Run
+) -> None:
+    classes = ["--class", "0", "--class", "1"]
+    for wrong, words in (
+        (["--architecture", "vnet"], "unet2d-quarter, unet3d, unet3d-quarter"),
+        (["--set", "width=16"], 'has no parameter "width"'),
+        (["--set", "in_channels=4"], "must be odd"),
+    ):
+        refused = run("model", "create", "other", *classes, *wrong)
+        assert (refused.exit_code, words in refused.stderr) == (1, True), refused.stderr
+    assert not platform.seen.of(registry_pb2.CreateModelRequest)
+    listed = json.loads(run("--json", "model", "architectures").stdout)
+    flagged = [
+        "model",
+        "create",
+        "wide",
+        "--class",
+        "0",
+        "--class",
+        "1",
+        "--architecture",
+        "unet2d-group",
+    ]
+    assert "looks at whole sections" in run(*flagged).stderr
+    patches = {one["name"]: one["patch"] for one in listed}
+    assert patches["unet2d"] == {"z": "1", "y": "128", "x": "128"}
+    assert patches["unet3d"] == {"z": "16", "y": "64", "x": "64"}
 
 
 def test_status_tells_who_is_down(platform: InMemoryPlatform, run: Run, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from biosegment.client.connection import Connection
 from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from biosegment.client.geometry import Box
 from biosegment.runtime.server import Server
+from biosegment.training.servicer import TrainingServicer
 from biosegment.v1 import (
     acquisition_pb2,
     acquisition_pb2_grpc,
@@ -213,7 +214,7 @@ class Inference(inference_pb2_grpc.InferenceServiceServicer):
         return inference_pb2.StartSegmentationResponse(job=jobs_pb2.Job(name=JOB))
 
 
-class Training(training_pb2_grpc.TrainingServiceServicer):
+class Training(TrainingServicer):
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
 

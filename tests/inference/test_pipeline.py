@@ -6,8 +6,10 @@ import torch
 
 from biosegment.client.errors import JobCancelledError, NotFoundError
 from biosegment.client.geometry import BlockGrid, Box
+from biosegment.inference.child import tiles
 from biosegment.inference.child.evaluate import measure
 from biosegment.inference.child.predict import Predictor, predict
+from biosegment.inference.child.region import predict_box
 from biosegment.inference.child.segment import Pipeline
 from biosegment.nets.architectures import build
 
@@ -154,3 +156,24 @@ def test_evaluation_streams_and_counts_as_the_whole_would(predictor, volume):
     assert counts.figures()["accuracy"] == pytest.approx(1 - wrong / counts.voxels, abs=1e-3)
     assert seen[-1] == (volume.size, volume.size)
     assert all(box.start[0] > 0 for box in read), "sections without labels were predicted"
+
+
+@pytest.mark.parametrize("architecture", ["unet2d", "unet2d-group"])
+def test_a_tall_box_is_read_in_parts_and_predicted_as_at_once(volume, monkeypatch, architecture):
+    torch.manual_seed(0)
+    module = build(architecture, {"feature_maps": 2, "levels": 1}, 2)
+    network = Predictor(module.eval(), (0, 7), 1 << 14)
+    monkeypatch.setattr(tiles, "_SHEET", (1, 70, 90))
+    read = []
+
+    def raw(box):
+        read.append(box)
+        return volume[box.slices]
+
+    box = Box((0, 11, 20), (3, 60, 71))
+    made = predict_box(network, raw, box, shape=SHAPE, output="probabilities")
+    expected = predict(
+        network, volume, origin=(0, 0, 0), shape=SHAPE, box=box, output="probabilities"
+    )
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    assert [part.shape[0] for part in read] == [1, 1, 1]

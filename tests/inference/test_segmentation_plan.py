@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biosegment.client.errors import InvalidArgumentError
+from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
 from biosegment.client.geometry import BlockGrid, Box, shape_of, shape_proto
 from biosegment.inference import segmentation
+from biosegment.inference.subjects import Subject
 from biosegment.nets import catalog
 from biosegment.nets.footprint import unet_footprint
-from biosegment.v1 import jobs_pb2
+from biosegment.v1 import jobs_pb2, registry_pb2, storage_pb2
 
 
 @pytest.mark.parametrize(
@@ -28,11 +29,12 @@ def test_write_units_are_whole_chunks(shape, chunk, unit):
 
 
 SECTIONS = unet_footprint(4, planar_levels=5)
+WHOLE = unet_footprint(4, planar_levels=5, local=False)
 VOLUMES = unet_footprint(3, planar_levels=1)
 extents = st.tuples(st.integers(1, 60), st.integers(1, 3000), st.integers(1, 3000))
 
 
-@pytest.mark.parametrize("footprint", [SECTIONS, VOLUMES])
+@pytest.mark.parametrize("footprint", [SECTIONS, VOLUMES, WHOLE])
 @given(shape=extents, data=st.data())
 def test_no_two_blocks_share_a_write_unit_and_all_of_the_box_is_covered(footprint, shape, data):
     start = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
@@ -69,6 +71,27 @@ def test_blocks_of_networks_that_see_volumes_are_thicker():
     spec = jobs_pb2.SegmentSpec()
     assert segmentation._block(spec, shape, SECTIONS) == (16, 1024, 1024)
     assert segmentation._block(spec, shape, VOLUMES) == (64, 1024, 1024)
+
+
+def test_blocks_of_whole_sections_are_not_cut():
+    spec, shape = jobs_pb2.SegmentSpec(block=shape_proto((16, 256, 256))), (100, 3000, 2000)
+    assert segmentation._block(spec, shape, WHOLE) == (16, 3072, 2048)
+
+
+def subject(shape, architecture="unet2d-group"):
+    network = catalog.find(architecture)
+    raw = storage_pb2.Volume(levels=[storage_pb2.VolumeLevel(shape=shape_proto(shape))])
+    model = registry_pb2.Model(architecture=architecture)
+    dataset = registry_pb2.Dataset(name="projects/p/datasets/d")
+    return Subject("v", model, network, network.defaults, dataset, raw)
+
+
+def test_sections_that_are_too_large_for_a_network_that_sees_all_of_each_are_refused():
+    # 64 maps take 2 KiB a pixel.
+    subject((5, 1000, 1000)).check_sections(2 << 30)
+    with pytest.raises(FailedPreconditionError, match="5000 × 1000 pixels of projects/p"):
+        subject((5, 5000, 1000)).check_sections(2 << 30)
+    subject((5, 5000, 1000), "unet2d").check_sections(1)
 
 
 def test_the_weights_of_the_published_network_are_about_31_million():

@@ -30,6 +30,7 @@ KINDS = {
     "2-D": ("unet2d", {"levels": 2}),
     "2.5-D": ("unet2d", {"levels": 2, "in_channels": 3}),
     "2.5-D, seven sections": ("unet2d", {"levels": 2, "in_channels": 7}),
+    "2-D, whole sections": ("unet2d-group", {"levels": 2}),
     "3-D": ("unet3d", {"levels": 1, "planar_levels": 0}),
     "3-D, pooled in-plane only": ("unet3d", {"levels": 1, "planar_levels": 1}),
     "3-D, anisotropic": ("unet3d", {"levels": 2, "planar_levels": 1}),
@@ -148,6 +149,31 @@ def test_a_box_inside_equals_the_same_voxels_of_whole_sections():
     np.testing.assert_allclose(made[(..., *box.slices)], expected[(..., *box.slices)], atol=1e-5)
 
 
+def test_a_network_that_is_not_local_sees_whole_sections():
+    """Else it would show: the same network, said to be local, is not seamless."""
+    predictor = network("2-D, whole sections")
+    predictor.forward_pixels = 50**2
+    volume = volume_of((2, 150, 97))
+    expected, box = whole(predictor, volume), Box.of_shape(volume.shape)
+    made = blocked(predictor, volume, box, (1, 64, 64), PROBABILITIES)
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    predictor.module.footprint = replace(predictor.module.footprint, local=True)
+    made = blocked(predictor, volume, box, (1, 64, 64), PROBABILITIES)
+    assert np.abs(made - expected).max() > 1e-3
+
+
+def test_a_section_that_does_not_fit_is_not_cut():
+    whole_sections = network("2-D, whole sections")
+    starved = Predictor(
+        Starved(whole_sections.module, 96**2), CLASSES, 1 << 20, torch.device("cpu")
+    )
+    small, large = volume_of((3, 90, 96)), volume_of((3, 100, 100))
+    made = blocked(starved, small, Box.of_shape(small.shape), (3, 90, 96), PROBABILITIES)
+    np.testing.assert_allclose(made, whole(whole_sections, small), atol=1e-5)
+    with pytest.raises(OutOfMemoryError, match="smallest forward"):
+        blocked(starved, large, Box.of_shape(large.shape), (3, 100, 100), PROBABILITIES)
+
+
 def test_a_smaller_halo_would_show():
     """The seam test can fail: with half the halo the blocks differ from whole sections."""
     predictor = network()
@@ -211,8 +237,8 @@ def test_a_tile_keeps_the_largest_part_that_its_voxels_allow():
 
 def test_a_short_axis_leaves_its_voxels_to_the_others():
     footprint = unet_footprint(4, planar_levels=5)
-    assert tiles_module._windows((50, 5000, 5000), footprint, 1 << 20) == (1, 1024, 1024)
-    assert tiles_module._windows((50, 250, 5000), footprint, 1 << 20) == (1, 256, 4096)
+    assert tiles_module._windows((50, 5008, 5008), footprint, 1 << 20) == (1, 1024, 1024)
+    assert tiles_module._windows((50, 256, 5008), footprint, 1 << 20) == (1, 256, 4096)
 
 
 class Starved(torch.nn.Module):

@@ -121,3 +121,28 @@ def test_a_network_of_volumes_learns_from_labelled_sections():
     # On the sections between the labelled ones too.
     iou = (guess & truth)[2:6].sum() / (guess | truth)[2:6].sum()
     assert iou > 0.6
+
+
+def test_a_network_with_neighbours_learns_what_only_they_show():
+    """Odd sections are noise; what is labelled on them are the discs of the even ones."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :64]
+    disc = (y % 32 - 16) ** 2 + (x % 32 - 16) ** 2 < 60
+    raw = np.full((5, 64, 64), 120.0)
+    # Shifted, so that the place alone tells nothing.
+    volumes = [np.roll(disc, (shift, 2 * shift), (0, 1)) for shift in (0, 7, 13)]
+    samples = []
+    for truth in volumes:
+        raw[::2] = np.where(truth, 170, 80)
+        noisy = (raw + rng.normal(0, 10, raw.shape)).clip(0, 255).astype(np.uint8)
+        samples.append(Sample(noisy[2:5], truth[None].astype(np.uint8)))
+    torch.manual_seed(11)
+    net = build("unet2d", {"feature_maps": 4, "levels": 2, "in_channels": 3}, 2)
+    net.set_input_statistics(*input_statistics(samples))
+    sampler = CropSampler(samples, patch=(1, 32, 32), batch_size=4, seed=7)
+    settings = Settings(**{**vars_of(SETTINGS), "steps": 80})
+    fit(net, sampler, settings, Log().hooks())
+    with torch.inference_mode():
+        guess = net(torch.from_numpy(samples[1].raw.astype(np.float32)[None] / 255)).argmax(1)
+    guess = guess[0, 0].numpy().astype(bool)
+    assert (guess & volumes[1]).sum() / (guess | volumes[1]).sum() > 0.7

@@ -101,6 +101,7 @@ class Client:
     skip = _blocking(AsyncClient.skip)
 
     architectures = _blocking(AsyncClient.architectures)
+    architecture = _blocking(AsyncClient.architecture)
     train = _blocking(AsyncClient.train)
     search = _blocking(AsyncClient.search)
     search_result = _blocking(AsyncClient.search_result)

@@ -4,6 +4,7 @@ isort:skip_file
 Fine-tuning."""
 
 from biosegment.v1 import jobs_pb2 as _jobs_pb2
+from biosegment.v1 import types_pb2 as _types_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -29,13 +30,31 @@ class Architecture(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    PATCH_STEP_FIELD_NUMBER: _builtins.int
+    PATCH_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    WHOLE_SECTIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Such as "unet2d"."""
     description: _builtins.str
     """In a sentence."""
+    neighbours: _builtins.int
+    """Sections on either side that it sees with each section, as channels."""
+    whole_sections: _builtins.bool
+    """Whether each pixel depends on all of its section, so that whole sections are
+    computed at once, or none if they are too large.
+    """
     @_builtins.property
     def parameters(self) -> _struct_pb2.Struct:
-        """Parameters with their defaults."""
+        """Every parameter: the defaults, or what was asked for."""
+
+    @_builtins.property
+    def patch_step(self) -> _types_pb2.Shape:
+        """With these parameters, the extents of a patch must be multiples of this."""
+
+    @_builtins.property
+    def patch(self) -> _types_pb2.Shape:
+        """What it trains on where no patch is given."""
 
     def __init__(
         self,
@@ -43,10 +62,14 @@ class Architecture(_message.Message):
         name: _builtins.str = ...,
         description: _builtins.str = ...,
         parameters: _struct_pb2.Struct | None = ...,
+        patch_step: _types_pb2.Shape | None = ...,
+        patch: _types_pb2.Shape | None = ...,
+        neighbours: _builtins.int = ...,
+        whole_sections: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters", "patch", b"patch", "patch_step", b"patch_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "parameters", b"parameters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "neighbours", b"neighbours", "parameters", b"parameters", "patch", b"patch", "patch_step", b"patch_step", "whole_sections", b"whole_sections"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -229,6 +252,58 @@ class GetSearchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSearchResponse: _TypeAlias = GetSearchResponse  # noqa: Y015
+
+@_typing.final
+class ResolveArchitectureRequest(_message.Message):
+    """Request of ResolveArchitecture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the architecture."""
+    @_builtins.property
+    def parameters(self) -> _struct_pb2.Struct:
+        """Parameters; absent ones take the defaults."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        parameters: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "parameters", b"parameters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveArchitectureRequest: _TypeAlias = ResolveArchitectureRequest  # noqa: Y015
+
+@_typing.final
+class ResolveArchitectureResponse(_message.Message):
+    """Response of ResolveArchitecture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARCHITECTURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def architecture(self) -> Global___Architecture:
+        """The architecture with every parameter."""
+
+    def __init__(
+        self,
+        *,
+        architecture: Global___Architecture | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveArchitectureResponse: _TypeAlias = ResolveArchitectureResponse  # noqa: Y015
 
 @_typing.final
 class ListArchitecturesRequest(_message.Message):

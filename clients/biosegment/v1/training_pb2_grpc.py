@@ -50,6 +50,11 @@ class TrainingServiceStub:
                 request_serializer=biosegment_dot_v1_dot_training__pb2.GetSearchRequest.SerializeToString,
                 response_deserializer=biosegment_dot_v1_dot_training__pb2.GetSearchResponse.FromString,
                 _registered_method=True)
+        self.ResolveArchitecture = channel.unary_unary(
+                '/biosegment.v1.TrainingService/ResolveArchitecture',
+                request_serializer=biosegment_dot_v1_dot_training__pb2.ResolveArchitectureRequest.SerializeToString,
+                response_deserializer=biosegment_dot_v1_dot_training__pb2.ResolveArchitectureResponse.FromString,
+                _registered_method=True)
         self.ListArchitectures = channel.unary_unary(
                 '/biosegment.v1.TrainingService/ListArchitectures',
                 request_serializer=biosegment_dot_v1_dot_training__pb2.ListArchitecturesRequest.SerializeToString,
@@ -87,6 +92,14 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResolveArchitecture(self, request, context):
+        """One architecture with some parameters. INVALID_ARGUMENT when there is none of
+        that name, or a parameter is unknown or out of range.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListArchitectures(self, request, context):
         """The architectures on offer.
         """
@@ -111,6 +124,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.GetSearch,
                     request_deserializer=biosegment_dot_v1_dot_training__pb2.GetSearchRequest.FromString,
                     response_serializer=biosegment_dot_v1_dot_training__pb2.GetSearchResponse.SerializeToString,
+            ),
+            'ResolveArchitecture': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveArchitecture,
+                    request_deserializer=biosegment_dot_v1_dot_training__pb2.ResolveArchitectureRequest.FromString,
+                    response_serializer=biosegment_dot_v1_dot_training__pb2.ResolveArchitectureResponse.SerializeToString,
             ),
             'ListArchitectures': grpc.unary_unary_rpc_method_handler(
                     servicer.ListArchitectures,
@@ -200,6 +218,33 @@ class TrainingService:
             '/biosegment.v1.TrainingService/GetSearch',
             biosegment_dot_v1_dot_training__pb2.GetSearchRequest.SerializeToString,
             biosegment_dot_v1_dot_training__pb2.GetSearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveArchitecture(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/biosegment.v1.TrainingService/ResolveArchitecture',
+            biosegment_dot_v1_dot_training__pb2.ResolveArchitectureRequest.SerializeToString,
+            biosegment_dot_v1_dot_training__pb2.ResolveArchitectureResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class TrainingServiceStub:
     """What a search has found so far, or in the end. NOT_FOUND when there is no
     such job, INVALID_ARGUMENT when it is no search.
     """
+    ResolveArchitecture: _grpc.UnaryUnaryMultiCallable[_training_pb2.ResolveArchitectureRequest, _training_pb2.ResolveArchitectureResponse]
+    """One architecture with some parameters. INVALID_ARGUMENT when there is none of
+    that name, or a parameter is unknown or out of range.
+    """
     ListArchitectures: _grpc.UnaryUnaryMultiCallable[_training_pb2.ListArchitecturesRequest, _training_pb2.ListArchitecturesResponse]
     """The architectures on offer."""
 
@@ -68,6 +72,10 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     GetSearch: _aio.UnaryUnaryMultiCallable[_training_pb2.GetSearchRequest, _training_pb2.GetSearchResponse]  # type: ignore[assignment]
     """What a search has found so far, or in the end. NOT_FOUND when there is no
     such job, INVALID_ARGUMENT when it is no search.
+    """
+    ResolveArchitecture: _aio.UnaryUnaryMultiCallable[_training_pb2.ResolveArchitectureRequest, _training_pb2.ResolveArchitectureResponse]  # type: ignore[assignment]
+    """One architecture with some parameters. INVALID_ARGUMENT when there is none of
+    that name, or a parameter is unknown or out of range.
     """
     ListArchitectures: _aio.UnaryUnaryMultiCallable[_training_pb2.ListArchitecturesRequest, _training_pb2.ListArchitecturesResponse]  # type: ignore[assignment]
     """The architectures on offer."""
@@ -105,6 +113,16 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_training_pb2.GetSearchResponse, _abc.Awaitable[_training_pb2.GetSearchResponse]]:
         """What a search has found so far, or in the end. NOT_FOUND when there is no
         such job, INVALID_ARGUMENT when it is no search.
+        """
+
+    @_abc_1.abstractmethod
+    def ResolveArchitecture(
+        self,
+        request: _training_pb2.ResolveArchitectureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_pb2.ResolveArchitectureResponse, _abc.Awaitable[_training_pb2.ResolveArchitectureResponse]]:
+        """One architecture with some parameters. INVALID_ARGUMENT when there is none of
+        that name, or a parameter is unknown or out of range.
         """
 
     @_abc_1.abstractmethod

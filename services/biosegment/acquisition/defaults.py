@@ -12,14 +12,13 @@ from biosegment.acquisition.strategies.base import read_parameters
 from biosegment.acquisition.strategies.random import Random
 from biosegment.acquisition.strategies.table import find
 from biosegment.client.errors import InvalidArgumentError
-from biosegment.client.geometry import ZYX, Box
+from biosegment.client.geometry import ZYX, Box, shape_of
 from biosegment.v1 import campaigns_pb2 as pb
-from biosegment.v1 import jobs_pb2, types_pb2
+from biosegment.v1 import jobs_pb2, training_pb2
 
 STRATEGY = "entropy"
 FIRST_STRATEGY = "typicality"
 """After pretraining, while nothing is labelled."""
-PATCH = types_pb2.Shape(z=1, y=128, x=128)
 _COUNTS = {
     "initial_patches": 20,
     "batch_patches": 20,
@@ -36,7 +35,7 @@ def fill(campaign: pb.Campaign, shape: ZYX) -> None:
     """Replaces zero values by defaults, in place.
 
     Args:
-        campaign: As asked for.
+        campaign: As asked for, with its patch.
         shape: Extent of its data set, (z, y, x).
 
     Raises:
@@ -49,8 +48,6 @@ def fill(campaign: pb.Campaign, shape: ZYX) -> None:
         setattr(campaign, name, value or default)
     # A small budget is a wish for a small campaign.
     campaign.initial_patches = min(campaign.initial_patches, campaign.budget_patches)
-    if not campaign.HasField("patch"):
-        campaign.patch.CopyFrom(PATCH)
     if not campaign.HasField("region"):
         campaign.region.CopyFrom(Box.of_shape(shape).to_proto())
     _fill_strategy(campaign.strategy, STRATEGY)
@@ -58,6 +55,22 @@ def fill(campaign: pb.Campaign, shape: ZYX) -> None:
         blind = not campaign.HasField("pretraining")
         _fill_strategy(campaign.first_strategy, Random.name if blind else FIRST_STRATEGY)
     _fill_trainings(campaign)
+
+
+def patch_for(network: training_pb2.Architecture, shape: ZYX) -> ZYX:
+    """The patch of a campaign that names none: the network's, smaller in a small data set.
+
+    Args:
+        network: As training describes it; for sections its patch is the paper's.
+        shape: Extent of the data set, (z, y, x).
+    """
+    z, y, x = (
+        max(step, min(size, extent // step * step))
+        for size, step, extent in zip(
+            shape_of(network.patch), shape_of(network.patch_step), shape, strict=True
+        )
+    )
+    return z, y, x
 
 
 def _fill_trainings(campaign: pb.Campaign) -> None:

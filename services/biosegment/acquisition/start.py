@@ -9,14 +9,13 @@ from biosegment.client.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from biosegment.client.geometry import ZYX, Box, shape_of
+from biosegment.client.geometry import ZYX, Box, shape_of, shape_proto
 from biosegment.client.names import CAMPAIGN, DATASET, MODEL, VERSION, VOLUME, parse, project_of
 from biosegment.client.stubs import AsyncStubs
 from biosegment.v1 import campaigns_pb2 as pb
-from biosegment.v1 import registry_pb2, storage_pb2
+from biosegment.v1 import registry_pb2, storage_pb2, training_pb2
 
 _MAX_POOL = 100_000
-_UNET_LEVELS = 4
 
 
 async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
@@ -42,6 +41,9 @@ async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
     campaign = pb.Campaign()
     campaign.CopyFrom(wanted)
     shape = shape_of(dataset.shape)
+    network = await _architecture(stubs, model)
+    if not campaign.HasField("patch"):
+        campaign.patch.CopyFrom(shape_proto(defaults.patch_for(network, shape)))
     defaults.fill(campaign, shape)
     _check_counts(campaign)
     stopping.check(campaign)
@@ -52,7 +54,7 @@ async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
             "level 0.",
             field="region",
         )
-    _check_patch(shape_of(campaign.patch), region, model)
+    _check_patch(shape_of(campaign.patch), region, network)
     _check_dropout(campaign, model)
     if campaign.base_version:
         if wanted.HasField("pretraining") or wanted.HasField("first_strategy"):
@@ -77,22 +79,26 @@ def _check_counts(campaign: pb.Campaign) -> None:
         )
 
 
-def _check_patch(patch: ZYX, region: Box, model: registry_pb2.Model) -> None:
+async def _architecture(stubs: AsyncStubs, model: registry_pb2.Model) -> training_pb2.Architecture:
+    """What the model's network is, as training knows it."""
+    request = training_pb2.ResolveArchitectureRequest(
+        name=model.architecture, parameters=model.parameters
+    )
+    return (await stubs.training.ResolveArchitecture(request)).architecture
+
+
+def _check_patch(patch: ZYX, region: Box, network: training_pb2.Architecture) -> None:
     if min(patch) < 1:
         raise InvalidArgumentError(
             f"A patch of {patch} voxels (z, y, x) holds none; give three positive extents.",
             field="patch",
         )
     check_fits(region, patch)
-    if not model.architecture.startswith("unet2d"):
-        return
-    levels = dict(model.parameters).get("levels", _UNET_LEVELS)
-    stride = 2 ** int(levels if isinstance(levels, int | float) else _UNET_LEVELS)
-    if patch[0] != 1 or patch[1] % stride or patch[2] % stride:
+    step = shape_of(network.patch_step)
+    if any(size % s for size, s in zip(patch, step, strict=True)):
         raise InvalidArgumentError(
-            f"The model {model.name} works on single sections in steps of {stride} pixels; a patch "
-            f"of {patch[0]} × {patch[1]} × {patch[2]} voxels (z, y, x) must have z = 1, and y and "
-            f"x that {stride} divides.",
+            f"A patch of {' × '.join(map(str, patch))} voxels (z, y, x) does not suit the network "
+            f"{network.name}: its extents must be multiples of {' × '.join(map(str, step))}.",
             field="patch",
         )
 

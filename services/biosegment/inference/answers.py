@@ -10,6 +10,7 @@ from biosegment.client.errors import InvalidArgumentError, ResourceExhaustedErro
 from biosegment.client.geometry import Box
 from biosegment.client.stubs import AsyncStubs
 from biosegment.inference.calls import Calls
+from biosegment.inference.settings import InferenceSettings
 from biosegment.inference.subjects import Subject, look_up
 from biosegment.v1 import inference_pb2 as pb
 from biosegment.v1 import registry_pb2
@@ -31,14 +32,15 @@ _CALL_VOXELS = 1 << 24
 
 
 async def predict(
-    stubs: AsyncStubs, calls: Calls, request: pb.PredictRegionRequest, most_bytes: int
+    stubs: AsyncStubs, calls: Calls, request: pb.PredictRegionRequest, settings: InferenceSettings
 ) -> tuple[Box, NDArray[Any]]:
     """Predicts a box.
 
     Raises:
         InvalidArgumentError: The request is wrong.
         OutsideVolumeError: The box leaves the data set.
-        ResourceExhaustedError: The answer would be larger than most_bytes.
+        FailedPreconditionError: The network has to see whole sections, and they are too large.
+        ResourceExhaustedError: The answer would be larger than the settings allow.
     """
     output = _OUTPUTS.get(request.output)
     if output is None:
@@ -48,8 +50,9 @@ async def predict(
             field="output",
         )
     subject = await look_up(stubs, request.version, request.dataset)
+    subject.check_sections(settings.section_mebibytes << 20)
     box = subject.box(request.box)
-    _check_size(subject, box, output, most_bytes)
+    _check_size(subject, box, output, settings.answer_mebibytes << 20)
     array = await calls.now(
         "region:predict_region",
         dataset=request.dataset,

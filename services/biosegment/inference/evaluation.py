@@ -9,9 +9,15 @@ from biosegment.v1 import jobs_pb2, types_pb2
 
 
 async def plan(
-    stubs: AsyncStubs, parent: str, asked: jobs_pb2.EvaluateSpec
+    stubs: AsyncStubs, parent: str, asked: jobs_pb2.EvaluateSpec, section_bytes: int
 ) -> jobs_pb2.EvaluateSpec:
     """Checks an evaluation; without a reference volume the data set's newest one is taken.
+
+    Args:
+        stubs: To reach registry and storage.
+        parent: projects/p
+        asked: The spec.
+        section_bytes: Most that a section may take in a network that has to see all of it.
 
     Raises:
         InvalidArgumentError: A name or the box is wrong.
@@ -20,6 +26,7 @@ async def plan(
         OutsideVolumeError: The box leaves the data set.
     """
     subject = await look_up(stubs, asked.version, asked.dataset)
+    subject.check_sections(section_bytes)
     if names.project_of(asked.dataset) != parent:
         raise InvalidArgumentError(f"{asked.dataset} does not belong to {parent}.")
     spec = jobs_pb2.EvaluateSpec()

@@ -9,6 +9,7 @@ from biosegment.client import arrays, names
 from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of, shape_proto
 from biosegment.client.stubs import AsyncStubs
+from biosegment.inference.settings import InferenceSettings
 from biosegment.inference.subjects import Subject, look_up
 from biosegment.nets.footprint import Footprint
 from biosegment.v1 import jobs_pb2, registry_pb2, storage_pb2, types_pb2
@@ -52,7 +53,7 @@ async def plan(
     parent: str,
     request_id: str,
     asked: jobs_pb2.SegmentSpec,
-    forward_pixels: int,
+    settings: InferenceSettings,
 ) -> Plan:
     """Checks a segmentation and fills in what it leaves open.
 
@@ -61,15 +62,17 @@ async def plan(
         parent: projects/p
         request_id: Of the request; default names come from it, so that a repeat has the same.
         asked: The spec.
-        forward_pixels: Pixels in one forward of a worker.
+        settings: How much a worker computes at a time.
 
     Raises:
         InvalidArgumentError: A name, the box or the block is wrong.
         NotFoundError: Version or data set do not exist.
-        FailedPreconditionError: They do not fit.
+        FailedPreconditionError: They do not fit, or the network has to see whole sections and
+            they are too large for it.
         AlreadyExistsError: The name of the output is taken.
     """
     subject = await look_up(stubs, asked.version, asked.dataset)
+    subject.check_sections(settings.section_mebibytes << 20)
     project, dataset = names.parse(names.DATASET, asked.dataset)
     if names.PROJECT.format(project) != parent:
         raise InvalidArgumentError(f"{asked.dataset} does not belong to {parent}.")
@@ -103,7 +106,7 @@ async def plan(
     spec.block.CopyFrom(shape_proto(block))
     await _check_free(stubs, spec)
     result_bytes = sum(arrays.dtype_of(_KINDS[output][1]).itemsize for output in volume_names(spec))
-    return Plan(spec, box.voxels, _memory(subject, block, forward_pixels, result_bytes))
+    return Plan(spec, box.voxels, _memory(subject, block, settings.forward_pixels, result_bytes))
 
 
 def chunk_and_unit(shape: ZYX) -> tuple[ZYX, ZYX]:
@@ -123,6 +126,9 @@ def _block(spec: jobs_pb2.SegmentSpec, shape: ZYX, footprint: Footprint) -> ZYX:
     unit = chunk_and_unit(shape)[1]
     usual = unit if footprint.sectionwise else (_THICKER * unit[0], *unit[1:])
     asked = shape_of(spec.block) if spec.HasField("block") else usual
+    if not footprint.local:
+        # Every block runs the sections that it touches whole, so none is cut.
+        asked = (asked[0], *shape[1:])
     if min(asked) < 1:
         raise InvalidArgumentError(
             f"The block {asked} (z, y, x) is empty; each extent must be at least 1.",

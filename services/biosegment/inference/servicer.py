@@ -31,8 +31,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self, request: pb.PredictRegionRequest, context: _Context
     ) -> AsyncIterator[pb.PredictRegionResponse]:
         """Predicts a box and streams it."""
-        most = self._settings.answer_mebibytes << 20
-        box, array = await answers.predict(self._stubs, self._calls, request, most)
+        box, array = await answers.predict(self._stubs, self._calls, request, self._settings)
         for chunk in arrays.encode(array, box):
             yield pb.PredictRegionResponse(chunk=chunk)
 
@@ -53,7 +52,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 request.parent,
                 request.request_id,
                 request.spec,
-                self._settings.forward_pixels,
+                self._settings,
             )
         except AlreadyExistsError:
             earlier = await self._earlier(request.parent, request.request_id)
@@ -74,7 +73,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self, request: pb.StartEvaluationRequest, context: _Context
     ) -> pb.StartEvaluationResponse:
         """Checks an evaluation and starts it."""
-        spec = await evaluation.plan(self._stubs, request.parent, request.spec)
+        most = self._settings.section_mebibytes << 20
+        spec = await evaluation.plan(self._stubs, request.parent, request.spec, most)
         if request.validate_only:
             return pb.StartEvaluationResponse()
         job = jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_EVALUATE, evaluate_spec=spec)

@@ -1,6 +1,7 @@
 """What a request of this service is about: a model version applied to a data set, checked."""
 
 from dataclasses import dataclass
+from math import prod
 
 from google.protobuf.json_format import MessageToDict
 
@@ -9,6 +10,7 @@ from biosegment.client.errors import FailedPreconditionError, InvalidArgumentErr
 from biosegment.client.geometry import ZYX, Box, shape_of
 from biosegment.client.stubs import AsyncStubs
 from biosegment.nets import catalog, intensity
+from biosegment.nets.families import Architecture
 from biosegment.nets.footprint import Footprint
 from biosegment.nets.parameters import Parameters
 from biosegment.v1 import registry_pb2, storage_pb2, types_pb2
@@ -29,7 +31,7 @@ class Subject:
 
     version: str
     model: registry_pb2.Model
-    architecture: catalog.Architecture
+    architecture: Architecture
     parameters: Parameters
     dataset: registry_pb2.Dataset
     raw: storage_pb2.Volume
@@ -43,6 +45,26 @@ class Subject:
     def shape(self) -> ZYX:
         """Extent of the data set in voxels, (z, y, x)."""
         return shape_of(self.raw.levels[0].shape)
+
+    def check_sections(self, most_bytes: int) -> None:
+        """Accepts sections that a network which has to see all of each can be shown.
+
+        Raises:
+            FailedPreconditionError: One would take more than most_bytes.
+        """
+        if self.footprint.local:
+            return
+        _, rows, columns = self.shape
+        pixels = prod(self.footprint.padded((1, rows, columns)))
+        needed = pixels * self.architecture.activation_bytes(self.parameters)
+        if needed > most_bytes:
+            raise FailedPreconditionError(
+                f"{self.model.architecture} has to see whole sections, and one of {rows} × "
+                f"{columns} pixels of {self.dataset.name} takes about {needed >> 20} MiB, more "
+                f"than the {most_bytes >> 20} allowed. Take an architecture that works in tiles, "
+                "such as unet2d, or raise BIOSEGMENT_SECTION_MEBIBYTES of the inference service.",
+                name=self.dataset.name,
+            )
 
     def box(self, box: types_pb2.Box) -> Box:
         """A box of the data set.

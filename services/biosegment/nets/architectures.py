@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from biosegment.nets import catalog
+from biosegment.nets.backbones import from_torchvision
+from biosegment.nets.families import TorchvisionArchitecture
 from biosegment.nets.network import Network
 from biosegment.nets.unet import UNet
 
@@ -18,13 +20,24 @@ def build(architecture: str, parameters: Mapping[str, Any], classes: int) -> Net
 
     Raises:
         InvalidArgumentError: Architecture, parameters or number of classes are not on offer.
+        FailedPreconditionError: The architecture needs torchvision, which cannot be imported.
     """
     resolved = catalog.resolve(architecture, parameters)
+    found = catalog.find(architecture)
+    catalog.check_classes(classes)
+    if isinstance(found, TorchvisionArchitecture):
+        return from_torchvision(
+            found.builder,
+            found.footprint(resolved),
+            classes=classes,
+            dropout=resolved.get("dropout"),
+        )
     return UNet(
-        classes=catalog.check_classes(classes),
+        classes=classes,
         feature_maps=int(resolved["feature_maps"]),
         levels=int(resolved["levels"]),
         planar_levels=int(resolved["planar_levels"]) if "planar_levels" in resolved else None,
         neighbours=int(resolved.get("in_channels", 1)) // 2,
         dropout=float(resolved["dropout"]),
+        group_norm=not found.local,
     )

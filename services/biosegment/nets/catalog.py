@@ -1,136 +1,118 @@
 """The architectures on offer, as words and numbers. Free of torch, for servicers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from biosegment.client.errors import InvalidArgumentError
-from biosegment.client.geometry import ZYX
-from biosegment.nets.footprint import Footprint, unet_footprint
+from biosegment.nets.families import Architecture, TorchvisionArchitecture, UNetArchitecture
 from biosegment.nets.parameters import Parameter, Parameters
 
 MAX_CLASSES = 254
 """Class values are 0 to 253."""
+# On by default, or strategies that need it could not be chosen later on.
+_DROPOUT = Parameter(0.1, 0.0, 0.9)
 
 
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """A network that models can be made of.
-
-    Attributes:
-        name: Such as "unet2d".
-        description: In a sentence.
-        parameters: What can be set, by name.
-        axes: How many it convolves: 2 for a network of sections, 3 for one of volumes.
-    """
-
-    name: str
-    description: str
-    parameters: Mapping[str, Parameter]
-    axes: int = 2
-
-    @property
-    def defaults(self) -> Parameters:
-        """The default of every parameter."""
-        return {name: parameter.default for name, parameter in self.parameters.items()}
-
-    def footprint(self, parameters: Parameters) -> Footprint:
-        """How the network looks at a volume."""
-        levels = int(parameters["levels"])
-        if self.axes == 3:
-            return unet_footprint(
-                levels, planar_levels=min(levels, int(parameters["planar_levels"]))
-            )
-        return unet_footprint(
-            levels, planar_levels=levels + 1, neighbours=int(parameters["in_channels"]) // 2
-        )
-
-    def patch(self, parameters: Parameters) -> ZYX:
-        """Extent of what it trains on where nothing is said, (z, y, x)."""
-        return self.footprint(parameters).padded(_PATCHES[self.axes])
-
-    def activation_bytes(self, parameters: Parameters) -> int:
-        """Rough peak memory of one inference forward per input voxel, in bytes.
-
-        At the finest level the skip, the upsampled features, both of them joined, and a
-        convolution's input and output live at once, as float32; the coarser levels add less than
-        half of that.
-        """
-        return int(parameters["feature_maps"]) * 4 * 8
-
-    def weight_bytes(self, parameters: Parameters) -> int:
-        """Rough size of the weights, in bytes: 31 million float32 at 64 maps and 4 levels.
-
-        Kernels of three axes hold three times as many.
-        """
-        maps, levels = int(parameters["feature_maps"]), int(parameters["levels"])
-        flat = 4 * 31_000_000 * maps**2 * (1 << 2 * levels) // (64**2 * 4**4)
-        return flat * (3 if self.axes == 3 else 1)
-
-
-# Of about as many voxels, so that batches of either take about as long.
-_PATCHES: dict[int, ZYX] = {2: (1, 128, 128), 3: (16, 64, 64)}
-
-
-def _unet2d(name: str, description: str, feature_maps: int) -> Architecture:
-    return Architecture(
-        name,
-        description,
-        {
-            "feature_maps": Parameter(feature_maps, 1, 256),
-            "levels": Parameter(4, 1, 6),
-            # The section itself and as many neighbours on either side: a 2.5-D network.
-            "in_channels": Parameter(1, 1, 15, odd=True),
-            # On by default, or strategies that need it could not be chosen later on.
-            "dropout": Parameter(0.1, 0.0, 0.9),
-        },
-    )
+def _unet2d(name: str, description: str, feature_maps: int, *, local: bool = True) -> Architecture:
+    parameters = {
+        "feature_maps": Parameter(feature_maps, 1, 256),
+        "levels": Parameter(4, 1, 6),
+        # The section itself and as many neighbours on either side: a 2.5-D network.
+        "in_channels": Parameter(1, 1, 15, odd=True),
+        "dropout": _DROPOUT,
+    }
+    return UNetArchitecture(name=name, description=description, parameters=parameters, local=local)
 
 
 def _unet3d(name: str, description: str, feature_maps: int) -> Architecture:
-    return Architecture(
-        name,
-        description,
-        {
-            "feature_maps": Parameter(feature_maps, 1, 256),
-            "levels": Parameter(3, 1, 6),
-            # Sections are often twice as thick as a pixel is wide, and more.
-            "planar_levels": Parameter(1, 0, 6),
-            "dropout": Parameter(0.1, 0.0, 0.9),
-        },
-        axes=3,
+    parameters = {
+        "feature_maps": Parameter(feature_maps, 1, 256),
+        "levels": Parameter(3, 1, 6),
+        # Sections are often twice as thick as a pixel is wide, and more.
+        "planar_levels": Parameter(1, 0, 6),
+        "dropout": _DROPOUT,
+    }
+    return UNetArchitecture(name=name, description=description, parameters=parameters, axes=3)
+
+
+def _torchvision(
+    name: str, description: str, builder: str, pixel_bytes: int, weights: int
+) -> Architecture:
+    # Its first convolution takes three channels: a section three times, or one with neighbours.
+    parameters = {"in_channels": Parameter(1, 1, 3, odd=True)}
+    if not name.startswith("lraspp"):
+        parameters["dropout"] = _DROPOUT
+    return TorchvisionArchitecture(
+        name=name,
+        description=f"{description} (torchvision).",
+        parameters=parameters,
+        local=False,
+        # What is pooled to one pixel cannot be normalised over a batch of one.
+        smallest_batch=2 if name.startswith("deeplab") else 1,
+        builder=builder,
+        pixel_bytes=pixel_bytes,
+        weights=weights,
     )
 
 
+_UNETS = (
+    _unet2d(
+        "unet2d",
+        "Two-dimensional U-Net with batch normalisation, applied section by section; with "
+        "in_channels 3, 5, … it sees the neighbouring sections too (2.5-D).",
+        64,
+    ),
+    _unet2d(
+        "unet2d-quarter",
+        "The two-dimensional U-Net with a quarter of the feature maps: fast enough for a "
+        "laptop, and hard to overfit with few labels.",
+        16,
+    ),
+    _unet2d(
+        "unet2d-group",
+        "The two-dimensional U-Net with group normalisation: for batches of one or two large "
+        "patches, at the price of running on whole sections.",
+        64,
+        local=False,
+    ),
+    _unet3d(
+        "unet3d",
+        "Three-dimensional U-Net with batch normalisation; its finest planar_levels work "
+        "in-plane only, for sections that are thicker than a pixel is wide.",
+        32,
+    ),
+    _unet3d(
+        "unet3d-quarter",
+        "The three-dimensional U-Net with a quarter of the feature maps.",
+        8,
+    ),
+)
+_TORCHVISION = (
+    _torchvision("fcn-resnet50", "FCN on ResNet-50", "fcn_resnet50", 640, 33),
+    _torchvision("deeplabv3-resnet50", "DeepLabv3 on ResNet-50", "deeplabv3_resnet50", 768, 40),
+    _torchvision("deeplabv3-resnet101", "DeepLabv3 on ResNet-101", "deeplabv3_resnet101", 768, 59),
+    _torchvision(
+        "deeplabv3-mobilenet",
+        "DeepLabv3 on MobileNetV3: small",
+        "deeplabv3_mobilenet_v3_large",
+        256,
+        11,
+    ),
+    _torchvision(
+        "lraspp-mobilenet",
+        "LR-ASPP on MobileNetV3: the smallest",
+        "lraspp_mobilenet_v3_large",
+        256,
+        3,
+    ),
+)
+
+# Only looked for: importing it would import torch, which servicers do without.
 ARCHITECTURES: dict[str, Architecture] = {
-    made.name: made
-    for made in (
-        _unet2d(
-            "unet2d",
-            "Two-dimensional U-Net with batch normalisation, applied section by section; with "
-            "in_channels 3, 5, … it sees the neighbouring sections too (2.5-D).",
-            64,
-        ),
-        _unet2d(
-            "unet2d-quarter",
-            "The two-dimensional U-Net with a quarter of the feature maps: fast enough for a "
-            "laptop, and hard to overfit with few labels.",
-            16,
-        ),
-        _unet3d(
-            "unet3d",
-            "Three-dimensional U-Net with batch normalisation; its finest planar_levels work "
-            "in-plane only, for sections that are thicker than a pixel is wide.",
-            32,
-        ),
-        _unet3d(
-            "unet3d-quarter",
-            "The three-dimensional U-Net with a quarter of the feature maps.",
-            8,
-        ),
-    )
+    made.name: made for made in (*_UNETS, *(_TORCHVISION if find_spec("torchvision") else ()))
 }
-"""Every architecture by its name."""
+"""Every architecture that can be used here by its name."""
 
 
 def describe() -> list[Architecture]:
@@ -145,6 +127,12 @@ def find(architecture: str) -> Architecture:
         InvalidArgumentError: There is none.
     """
     found = ARCHITECTURES.get(architecture)
+    if found is None and architecture in {known.name for known in _TORCHVISION}:
+        raise InvalidArgumentError(
+            f"The architecture {architecture} needs torchvision, which is not installed here: "
+            "pip install 'biosegment[torchvision]', then start the platform again.",
+            field="architecture",
+        )
     if found is None:
         raise InvalidArgumentError(
             f'There is no architecture "{architecture[:80]}"; choose one of '

@@ -1,5 +1,7 @@
 """The U-Net of Ronneberger et al. (2015), in 2-D and in 3-D, with SAME convolutions."""
 
+from collections.abc import Callable
+from math import gcd
 from typing import Any, cast
 
 import torch
@@ -17,13 +19,19 @@ _DROPOUT: dict[int, Any] = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
 class DoubleConv(nn.Sequential):
-    """Twice: SAME convolution, batch normalisation, ReLU; then dropout."""
+    """Twice: SAME convolution, normalisation, ReLU; then dropout."""
 
     def __init__(
-        self, inputs: int, outputs: int, dropout: float, *, kernel: tuple[int, ...]
+        self,
+        inputs: int,
+        outputs: int,
+        dropout: float,
+        *,
+        kernel: tuple[int, ...],
+        norm: Callable[[int], nn.Module],
     ) -> None:
         axes, padding = len(kernel), tuple(size // 2 for size in kernel)
-        conv, norm = _CONV[axes], _NORM[axes]
+        conv = _CONV[axes]
         super().__init__(
             conv(inputs, outputs, kernel, padding=padding, bias=False),
             norm(outputs),
@@ -35,11 +43,17 @@ class DoubleConv(nn.Sequential):
         )
 
 
+def _group_norm(channels: int) -> nn.GroupNorm:
+    # At least two channels to a group, or a single pixel could not be normalised.
+    return nn.GroupNorm(gcd(8, max(1, channels // 2)), channels)
+
+
 class UNet(Network):
     """U-Net: double convolutions, max-pooling, transposed convolutions, skips.
 
     Batch normalisation has frozen statistics in eval mode, so a voxel depends on its
-    receptive field alone and tiles can be put together without seams.
+    receptive field alone and tiles can be put together without seams. Group normalisation (Wu
+    and He, 2018) looks at all that it is shown, so such a network has to be shown whole sections.
 
     In 3-D (Çiçek et al., 2016) the finest levels may convolve and pool in-plane only, until the
     voxels of sections that are thicker than a pixel is wide have become about as long as wide.
@@ -58,6 +72,7 @@ class UNet(Network):
         planar_levels: int | None = None,
         neighbours: int = 0,
         dropout: float = 0.0,
+        group_norm: bool = False,
     ) -> None:
         """Makes a network with fresh weights.
 
@@ -69,34 +84,36 @@ class UNet(Network):
                 None makes a 2-D network.
             neighbours: Sections on either side that come as channels of a 2-D network (2.5-D).
             dropout: Fraction of feature maps left out in training.
+            group_norm: Normalise by groups of channels instead of over the batch.
         """
         widths = [feature_maps * 2**level for level in range(levels + 1)]
         flat = levels + 1 if planar_levels is None else min(planar_levels, levels)
         super().__init__(
-            unet_footprint(levels, planar_levels=flat, neighbours=neighbours),
+            unet_footprint(levels, planar_levels=flat, neighbours=neighbours, local=not group_norm),
             classes=classes,
             embedding_size=widths[-1],
             heads=("head",),
         )
         axes = self.dense_axes
+        norm = _group_norm if group_norm else _NORM[axes]
         kernels = [(1 if level < flat else 3, 3, 3)[-axes:] for level in range(levels + 1)]
         pools = [(1 if level < flat else 2, 2, 2)[-axes:] for level in range(levels)]
         # Of each path from the fine end to the deep one.
         rates = [0.0] * (levels - 1) + [dropout]
         self.encoder = nn.ModuleList(
-            DoubleConv(inputs, outputs, rate, kernel=kernel)
+            DoubleConv(inputs, outputs, rate, kernel=kernel, norm=norm)
             for inputs, outputs, rate, kernel in zip(
                 [1 + 2 * neighbours, *widths[:-2]], widths[:-1], rates, kernels[:-1], strict=True
             )
         )
         self.pools = nn.ModuleList(_POOL[axes](pool) for pool in pools)
-        self.bottleneck = DoubleConv(widths[-2], widths[-1], dropout, kernel=kernels[-1])
+        self.bottleneck = DoubleConv(widths[-2], widths[-1], dropout, kernel=kernels[-1], norm=norm)
         self.up = nn.ModuleList(
             _UP[axes](2 * width, width, pool, pool)
             for width, pool in zip(widths[-2::-1], reversed(pools), strict=True)
         )
         self.decoder = nn.ModuleList(
-            DoubleConv(2 * width, width, rate, kernel=kernel)
+            DoubleConv(2 * width, width, rate, kernel=kernel, norm=norm)
             for width, rate, kernel in zip(
                 widths[-2::-1], reversed(rates), kernels[-2::-1], strict=True
             )

@@ -10,6 +10,7 @@ from biosegment.client.errors import FailedPreconditionError, InvalidArgumentErr
 from biosegment.client.geometry import ZYX, Box, shape_of, shape_proto
 from biosegment.client.stubs import AsyncStubs
 from biosegment.nets import catalog, intensity
+from biosegment.nets.families import Architecture
 from biosegment.nets.parameters import Parameters
 from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2, storage_pb2
 
@@ -157,7 +158,7 @@ async def _has_labels(stubs: AsyncStubs, dataset: str, revision: int, classes: s
 
 def settings(
     asked: jobs_pb2.TrainingSettings,
-    architecture: catalog.Architecture,
+    architecture: Architecture,
     parameters: Parameters,
     *,
     fresh: bool,
@@ -198,7 +199,7 @@ def settings(
             field="spec.settings.precision",
         )
     _between("steps", made.steps, 1, _MAX_STEPS)
-    _between("batch_size", made.batch_size, 1, _MAX_BATCH)
+    _between("batch_size", made.batch_size, architecture.smallest_batch, _MAX_BATCH)
     _between("learning_rate", made.learning_rate, 1e-9, 1.0)
     _between("seed", made.seed, 1, _MAX_SEED)
     _between("checkpoint_steps", made.checkpoint_steps, 1, _MAX_STEPS)

@@ -3,10 +3,14 @@
 from typing import Any, TypeAlias
 
 import grpc.aio
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
+from biosegment.client.geometry import shape_proto
 from biosegment.client.stubs import AsyncStubs
 from biosegment.nets import catalog
+from biosegment.nets.families import Architecture
+from biosegment.nets.parameters import Parameters
 from biosegment.training.plan import plan
 from biosegment.training.search_plan import plan_search
 from biosegment.training.search_state import found_so_far
@@ -65,13 +69,29 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     ) -> pb.ListArchitecturesResponse:
         """Lists the architectures; they are few and come on one page."""
         return pb.ListArchitecturesResponse(
-            architectures=[_to_proto(found) for found in catalog.describe()]
+            architectures=[_to_proto(found, found.defaults) for found in catalog.describe()]
+        )
+
+    async def ResolveArchitecture(
+        self, request: pb.ResolveArchitectureRequest, context: _Context
+    ) -> pb.ResolveArchitectureResponse:
+        """Checks an architecture's parameters and says what they make of it."""
+        parameters = catalog.resolve(request.name, MessageToDict(request.parameters))
+        return pb.ResolveArchitectureResponse(
+            architecture=_to_proto(catalog.find(request.name), parameters)
         )
 
 
-def _to_proto(architecture: catalog.Architecture) -> pb.Architecture:
+def _to_proto(architecture: Architecture, values: Parameters) -> pb.Architecture:
     parameters = Struct()
-    parameters.update(architecture.defaults)
+    parameters.update(values)
+    footprint = architecture.footprint(values)
     return pb.Architecture(
-        name=architecture.name, description=architecture.description, parameters=parameters
+        name=architecture.name,
+        description=architecture.description,
+        parameters=parameters,
+        patch_step=shape_proto(footprint.stride),
+        patch=shape_proto(architecture.patch(values)),
+        neighbours=footprint.neighbours,
+        whole_sections=not footprint.local,
     )

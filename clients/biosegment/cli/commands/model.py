@@ -1,11 +1,11 @@
-"""model: create, list, versions."""
+"""model: create, list, versions, architectures."""
 
 from typing import Annotated
 
 import typer
 
 from biosegment.cli import parse
-from biosegment.cli.output import show, show_all
+from biosegment.cli.output import show, show_all, tell
 from biosegment.cli.session import session_of
 
 model_app = typer.Typer(no_args_is_help=True, help="Models and their versions.")
@@ -25,14 +25,29 @@ def create(
         typer.Option("--set", help="key=value for the architecture; may be repeated."),
     ] = None,
 ) -> None:
-    """Make a model, without weights yet."""
+    """Make a model, without weights yet. `model architectures` lists the networks."""
     session = session_of(ctx)
     parameters = parse.parameters(parameter)
     with session.client() as client:
         made = client.create_model(
             name, classes=classes, architecture=architecture, parameters=parameters
         )
-        show(session, made)
+        network = client.architecture(architecture, parameters)
+    show(session, made)
+    if network.whole_sections and not session.as_json:
+        tell(
+            f"{architecture} looks at whole sections: it segments them whole or not at all, and "
+            "refuses those that are too large for its memory."
+        )
+
+
+@model_app.command("architectures")
+def architectures(ctx: typer.Context) -> None:
+    """List the networks that models can be made of, with the defaults of their parameters."""
+    session = session_of(ctx)
+    with session.client() as client:
+        columns = ["name", "parameters", "patch", "whole_sections", "description"]
+        show_all(session, client.architectures(), columns)
 
 
 @model_app.command("list")

@@ -1,12 +1,22 @@
 """Training and inference: train, predict, segment, evaluate."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
 from numpy.typing import NDArray
 
 from biosegment.client import arrays, names
 from biosegment.client.geometry import ZYX, Box, shape_proto
-from biosegment.client.verbs.base import ARRAY_SECONDS, START_SECONDS, Verbs, collect, request_id
+from biosegment.client.verbs.base import (
+    ARRAY_SECONDS,
+    QUICK_SECONDS,
+    START_SECONDS,
+    Verbs,
+    collect,
+    request_id,
+)
 from biosegment.v1 import inference_pb2, jobs_pb2, training_pb2
 
 Output = Literal["labels", "probabilities", "entropy"]
@@ -29,6 +39,25 @@ class ComputeVerbs(Verbs):
             lambda response: response.architectures,
             1000,
         )
+
+    async def architecture(
+        self, name: str, parameters: Mapping[str, Any] | None = None
+    ) -> training_pb2.Architecture:
+        """One network with some parameters: all of them, the patch it trains on, what it sees.
+
+        Args:
+            name: As ``architectures`` lists them.
+            parameters: Absent ones take the defaults.
+
+        Raises:
+            InvalidArgumentError: There is no such architecture or parameter, or a value is not
+                allowed.
+        """
+        request = training_pb2.ResolveArchitectureRequest(
+            name=name, parameters=ParseDict(dict(parameters or {}), Struct())
+        )
+        answer = await self.stubs.training.ResolveArchitecture(request, timeout=QUICK_SECONDS)
+        return answer.architecture
 
     async def train(
         self,

@@ -10,6 +10,7 @@ from biosegment.client import names
 from biosegment.client.errors import AlreadyExistsError
 from biosegment.client.verbs.base import QUICK_SECONDS, Verbs, collect, request_id
 from biosegment.v1 import registry_pb2 as pb
+from biosegment.v1 import training_pb2
 
 
 class RecordVerbs(Verbs):
@@ -123,15 +124,22 @@ class RecordVerbs(Verbs):
 
         Raises:
             AlreadyExistsError: The name is taken.
-            InvalidArgumentError: A class is not in the project's table, or background not first.
+            InvalidArgumentError: A class is not in the project's table, or background not first;
+                or there is no such architecture or parameter.
         """
+        given = ParseDict(dict(parameters or {}), Struct())
+        # The record keeps what it is told; training knows what networks there are.
+        await self.stubs.training.ResolveArchitecture(
+            training_pb2.ResolveArchitectureRequest(name=architecture, parameters=given),
+            timeout=QUICK_SECONDS,
+        )
         request = pb.CreateModelRequest(
             request_id=request_id(),
             model=pb.Model(
                 name=self.name(names.MODEL, model),
                 display_name=display_name,
                 architecture=architecture,
-                parameters=ParseDict(dict(parameters or {}), Struct()),
+                parameters=given,
                 classes=classes,
             ),
         )

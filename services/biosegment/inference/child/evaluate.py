@@ -11,14 +11,10 @@ from biosegment.client.errors import FailedPreconditionError
 from biosegment.client.geometry import ZYX, BlockGrid, Box
 from biosegment.inference.child.predict import Predictor, predict
 from biosegment.inference.child.session import opened
-from biosegment.inference.child.tiles import input_box
+from biosegment.inference.child.tiles import input_box, usual_block
 from biosegment.nets.metrics import Confusion
 from biosegment.runtime.arrays import VolumeArray
 from biosegment.runtime.child import ChildContext
-
-# 16 mebivoxels; thicker for networks that see volumes, whose halo in z else counts most.
-_SHEET: ZYX = (16, 1024, 1024)
-_BRICK: ZYX = (64, 512, 512)
 
 
 def measure(
@@ -47,8 +43,7 @@ def measure(
     """
     counts = Confusion(predictor.classes)
     done = 0
-    usual = _SHEET if predictor.module.footprint.sectionwise else _BRICK
-    for part in BlockGrid(box, block or usual):
+    for part in BlockGrid(box, block or usual_block(predictor.module.footprint, shape)):
         truth = np.asarray(reference(part), np.uint8)
         if bool((truth < CLEARED).any()):
             around = input_box(part, shape, predictor.module.footprint)

@@ -127,7 +127,7 @@ def predict_all(
     check: Callable[[], None] = _nothing,
 ) -> tuple[NDArray[Any], ...]:
     """Several outputs of a box from one pass of the network; else as ``predict``."""
-    made = tuple(_empty(output, len(predictor.classes), box.shape) for output in outputs)
+    made = tuple(empty(output, len(predictor.classes), box.shape) for output in outputs)
     footprint = predictor.module.footprint
     begin = box.start[0]
     while begin < box.stop[0]:
@@ -153,7 +153,8 @@ def predict_all(
     return made
 
 
-def _empty(output: str, classes: int, shape: ZYX) -> NDArray[Any]:
+def empty(output: str, classes: int, shape: ZYX) -> NDArray[Any]:
+    """An array for an output of a box, not filled."""
     if output == LABELS:
         return np.empty(shape, np.uint8)
     return np.empty((classes, *shape) if output == PROBABILITIES else shape, np.float32)

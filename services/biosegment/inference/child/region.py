@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biosegment.client.geometry import ZYX, Box
+from biosegment.client.geometry import ZYX, BlockGrid, Box
 from biosegment.inference.child.model import predictor_of
-from biosegment.inference.child.predict import Predictor, predict
+from biosegment.inference.child.predict import LABELS, Predictor, empty, predict
 from biosegment.inference.child.score import (
     NO_COMPARISON,
     Comparison,
@@ -19,7 +19,7 @@ from biosegment.inference.child.score import (
     score,
 )
 from biosegment.inference.child.session import opened
-from biosegment.inference.child.tiles import input_box
+from biosegment.inference.child.tiles import input_box, usual_block
 from biosegment.nets.padding import read_with_neighbours
 from biosegment.runtime.child import ChildContext
 
@@ -46,16 +46,52 @@ def predict_region(
     ) as session:
         shape = session.raw.shape()
         box.within(shape, dataset)
-        around = input_box(box, shape, session.predictor.module.footprint)
-        return predict(
+        return predict_box(
             session.predictor,
-            session.raw.read(around),
-            origin=around.start,
+            session.raw.read,
+            box,
             shape=shape,
-            box=box,
             output=output,
             check=context.check,
         )
+
+
+def predict_box(
+    predictor: Predictor,
+    read: Callable[[Box], NDArray[Any]],
+    box: Box,
+    *,
+    shape: ZYX,
+    output: str = LABELS,
+    check: Callable[[], None] = lambda: None,
+) -> NDArray[Any]:
+    """Predicts a box as ``predict.predict`` does, block by block.
+
+    What is read for a box can be many times larger than the box: a section around a few of its
+    pixels, or the sections around one. So no more than a block's surroundings are held at a time.
+
+    Args:
+        predictor: The network.
+        read: Gives the raw voxels of a box, axes ZYX.
+        box: The voxels wanted.
+        shape: Extent of the volume.
+        output: Of ``predict.predict``.
+        check: Called between forwards; may raise to stop.
+    """
+    footprint = predictor.module.footprint
+    made = empty(output, len(predictor.classes), box.shape)
+    for part in BlockGrid(box, usual_block(footprint, shape)):
+        around = input_box(part, shape, footprint)
+        made[(..., *part.relative_to(box.start).slices)] = predict(
+            predictor,
+            read(around),
+            origin=around.start,
+            shape=shape,
+            box=part,
+            output=output,
+            check=check,
+        )
+    return made
 
 
 def score_patches(

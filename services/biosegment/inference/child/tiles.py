@@ -22,6 +22,9 @@ from biosegment.client.geometry import ZYX, Box
 from biosegment.nets.footprint import Footprint
 from biosegment.nets.padding import reflected
 
+_SHEET: ZYX = (16, 1024, 1024)
+_BRICK: ZYX = (64, 512, 512)
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -50,11 +53,11 @@ class Span:
         return slice(self.core_start - self.start, self.core_stop - self.start)
 
 
-def _span(core_start: int, core_stop: int, extent: int, halo: int, stride: int) -> Span:
+def _span(start: int, stop: int, extent: int, halo: int, stride: int) -> Span:
     padded = -(-extent // stride) * stride
-    start = max(0, (core_start - halo) // stride * stride)
-    stop = min(padded, -(-(core_stop + halo) // stride) * stride)
-    return Span(start, stop, core_start, core_stop)
+    first = max(0, (start - halo) // stride * stride)
+    last = min(padded, -(-(stop + halo) // stride) * stride)
+    return Span(first, last, start, stop)
 
 
 def spans(start: int, stop: int, *, extent: int, halo: int, stride: int, window: int) -> list[Span]:
@@ -95,6 +98,19 @@ def input_box(box: Box, shape: ZYX, footprint: Footprint) -> Box:
     return Box((z0, y0, x0), (z1, y1, x1))
 
 
+def usual_block(footprint: Footprint, shape: ZYX) -> ZYX:
+    """Extent of what to hold in memory at a time of a larger box: 16 mebivoxels without margins.
+
+    Args:
+        footprint: Of the network. One that sees volumes gets thicker blocks, since its halo in z
+            counts most; one that sees whole sections gets whole ones.
+        shape: Extent of the volume.
+    """
+    if not footprint.local:
+        return max(1, prod(_SHEET) // (shape[1] * shape[2])), shape[1], shape[2]
+    return _SHEET if footprint.sectionwise else _BRICK
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
     """What one forward sees, and what of that is kept.
@@ -133,41 +149,42 @@ def tiles(box: Box, *, shape: ZYX, footprint: Footprint, forward_pixels: int) ->
         forward_pixels: Pixels, those of all sections, in one forward; exceeded where a tile of the
             smallest size has more.
     """
-    window = _windows(shape, footprint, forward_pixels)
-    cut = [
-        spans(box.start[n], box.stop[n], extent=shape[n], halo=halo, stride=stride, window=size)
-        for n, (halo, stride, size) in enumerate(
-            zip(footprint.halo_in(shape), footprint.stride, window, strict=True)
+    axes = [
+        {"start": start, "stop": stop, "extent": extent, "halo": halo, "stride": stride}
+        for start, stop, extent, halo, stride in zip(
+            box.start, box.stop, shape, footprint.halo_in(shape), footprint.stride, strict=True
         )
     ]
+    z, y, x = (_span(**axis).size for axis in axes)
+    window = _windows((z, y, x), footprint, forward_pixels)
+    depth, rows, columns = (
+        spans(**axis, window=size) for axis, size in zip(axes, window, strict=True)
+    )
     if footprint.sectionwise:
         # Sections cost no halo, so they take what the real extents of the tiles leave.
-        room = forward_pixels // prod(max(span.size for span in axis) for axis in cut[1:])
-        cut[0] = spans(
-            box.start[0], box.stop[0], extent=shape[0], halo=0, stride=1, window=max(1, room)
-        )
-    return (Tile(*axes) for axes in product(*cut))
+        area = max(row.size for row in rows) * max(column.size for column in columns)
+        depth = spans(**axes[0], window=max(1, forward_pixels // area))
+    return (Tile(*place) for place in product(depth, rows, columns))
 
 
-def _windows(shape: ZYX, footprint: Footprint, voxels: int) -> ZYX:
+def _windows(needed: ZYX, footprint: Footprint, voxels: int) -> ZYX:
     """Extents of a tile of so many voxels that keeps the largest part of what it computes.
 
     Of all boxes of one volume that is the one whose sides are in proportion to the halos. A side
-    that would be longer than the volume leaves its voxels to the others.
+    that would be longer than what is needed leaves its voxels to the others.
     """
-    padded, halo = footprint.padded(shape), footprint.halo_in(shape)
     made = [1, 1, 1]
-    axes = [axis for axis in range(3) if halo[axis]]
+    axes = [axis for axis in range(3) if footprint.halo[axis]]
     while axes:
-        scale = (voxels / prod(halo[axis] for axis in axes)) ** (1 / len(axes))
-        short = [axis for axis in axes if padded[axis] <= scale * halo[axis]]
+        scale = (voxels / prod(footprint.halo[axis] for axis in axes)) ** (1 / len(axes))
+        short = [axis for axis in axes if needed[axis] <= scale * footprint.halo[axis]]
         for axis in short:
-            made[axis] = padded[axis]
-            voxels //= padded[axis]
+            made[axis] = needed[axis]
+            voxels //= needed[axis]
         if not short:
             for axis in axes:
                 # Roots fall short of whole numbers by a rounding error.
-                made[axis] = int(scale * halo[axis] * (1 + 1e-9))
+                made[axis] = int(scale * footprint.halo[axis] * (1 + 1e-9))
             break
         axes = [axis for axis in axes if axis not in short]
     z, y, x = (size // s * s for size, s in zip(made, footprint.stride, strict=True))
