@@ -102,7 +102,7 @@ REDUCED = Protocol(
     rounds=10,
     feature_maps=12,
     batch_size=10,
-    first_effort=Effort(300),
+    first_effort=Effort(500, epochs=True),
     round_effort=Effort(150),
     pretrain_steps=1500,
 )

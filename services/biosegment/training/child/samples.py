@@ -17,8 +17,9 @@ from biosegment.training.child.log_replay import LabelPatch
 MAX_BYTES = 4 << 30
 """Raw voxels and labels held at a time."""
 _PLACES = 4096
-# Half of the crops go round the classes, so that rare ones are seen; half follow the labels.
-_BALANCED = 0.5
+# A tenth of the crops go round the classes, so that rare ones are seen; the others follow the
+# labels, or the network would expect more of the rare classes than there is.
+_BALANCED = 0.1
 
 
 @dataclass(frozen=True, slots=True)
