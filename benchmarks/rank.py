@@ -167,7 +167,9 @@ def _library(patches: list[NDArray[np.uint8]]) -> float:
     """Seconds of scoring: inputs, forwards, statistics, answers."""
     boxes = [Box.at((number, 0, 0), PATCH) for number in range(len(patches))]
     begin = time.perf_counter()
-    found = score_boxes(_loaded[0], lambda box: patches[box.start[0]], boxes, shape=SHAPE)
+    found = score_boxes(
+        _loaded[0], lambda box: patches[box.start[0]], boxes, shape=(len(boxes), *SHAPE[1:])
+    )
     assert np.isfinite(found.statistics).all()
     return time.perf_counter() - begin
 
