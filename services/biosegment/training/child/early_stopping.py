@@ -129,7 +129,9 @@ class EarlyStopping(pl.Callback):
 
         module.network.eval()
         try:
-            counts = measure(guess, self._crops, self._classes, self._batch_size)
+            # No more at a time than training fits.
+            size = -(-self._batch_size // module.parts)
+            counts = measure(guess, self._crops, self._classes, size)
         finally:
             module.network.train()
         figures = counts.figures()
