@@ -11,11 +11,11 @@ STRATEGIES ?= random,entropy,entropy+pretrain
 SEEDS ?= 0-4
 PROTOCOL ?= reduced
 
-.PHONY: help setup demo test test-slow bench-labels bench-rank bench-training
+.PHONY: help setup demo test test-slow bench-labels bench-rank bench-candidates bench-training
 .PHONY: lint types proto proto-check check clean
 
 help: ## List the targets
-	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## Make the virtual environment with everything in it
 
@@ -39,6 +39,9 @@ bench-labels: setup ## Learning curves: DATA=… STRATEGIES=a,b SEEDS=0-4 PROTOC
 
 bench-rank: setup ## What ranking costs beside the bare network; BENCH_ARGS=--quick for a short run
 	$(BIN)/python -m benchmarks.rank $(BENCH_ARGS)
+
+bench-candidates: setup ## What finding candidates in a large uncertainty volume takes, in memory and reads
+	$(BIN)/python -m benchmarks.candidates $(BENCH_ARGS)
 
 bench-training: setup ## What a training step costs beside the network's own work
 	$(BIN)/python -m benchmarks.training_step $(BENCH_ARGS)

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 _PIPE_WIDTH = 400
-_ENUM = re.compile(r"(JOB|CAMPAIGN|ROUND|PROPOSAL|VOLUME)_(STATE|KIND|STAGE|FORMAT)_(?=[A-Z])")
+_ENUM = re.compile(
+    r"(JOB|CAMPAIGN|ROUND|PROPOSAL|VOLUME|CANDIDATE)_(STATE|KIND|STAGE|FORMAT|SOURCE)_(?=[A-Z])"
+)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 

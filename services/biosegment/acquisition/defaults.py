@@ -53,6 +53,7 @@ def fill(campaign: pb.Campaign, shape: ZYX) -> None:
         campaign.patch.CopyFrom(PATCH)
     if not campaign.HasField("region"):
         campaign.region.CopyFrom(Box.of_shape(shape).to_proto())
+    campaign.candidates = campaign.candidates or pb.CANDIDATE_SOURCE_POOL
     _fill_strategy(campaign.strategy, STRATEGY)
     if not campaign.base_version:
         blind = not campaign.HasField("pretraining")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from biosegment.acquisition import record, stopping
+from biosegment.acquisition import record, stopping, uncertainty
 from biosegment.client.errors import DomainError
 from biosegment.client.names import project_of
 from biosegment.client.stubs import AsyncStubs
@@ -137,6 +137,11 @@ class Driver:
             if job.state == jobs_pb2.JOB_STATE_FAILED and EXHAUSTED in job.error.metadata:
                 return await self._end(campaign.name, pb.CAMPAIGN_STATE_FINISHED, job.error.message)
             return await self._unless_failed(campaign, job, "Candidates are being ranked")
+        if uncertainty.is_due(campaign, current):
+            job = await uncertainty.refresh(self._stubs, campaign, current)
+            if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
+                waiting = "The region is being segmented for its uncertainty"
+                return await self._unless_failed(campaign, job, waiting)
         answer = await self._stubs.jobs.CreateJob(
             jobs_pb2.CreateJobRequest(
                 parent=project_of(campaign.name),
@@ -178,7 +183,7 @@ class Driver:
         self, campaign: pb.Campaign, index: int, proposals: list[pb.Proposal]
     ) -> str | None:
         """Why nobody needs to label a round, None if it is worth it."""
-        ranked = 1 if campaign.base_version else 2
+        ranked = record.first_ranked(campaign)
         if index <= ranked:
             return None
         first = await record.proposals_of(self._stubs, campaign.name, round_index=ranked)

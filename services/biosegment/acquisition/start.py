@@ -44,6 +44,7 @@ async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
     shape = shape_of(dataset.shape)
     defaults.fill(campaign, shape)
     _check_counts(campaign)
+    _check_candidates(campaign)
     stopping.check(campaign)
     region = Box.from_proto(campaign.region).within(shape, f"the data set {dataset.name}")
     if region.level != 0:
@@ -74,6 +75,26 @@ def _check_counts(campaign: pb.Campaign) -> None:
             f"A pool of {campaign.pool_patches} candidates does not serve rounds of up to {most} "
             f"patches; take {most} to {_MAX_POOL}.",
             field="pool_patches",
+        )
+
+
+def _check_candidates(campaign: pb.Campaign) -> None:
+    if campaign.candidates not in pb.CandidateSource.values():
+        raise InvalidArgumentError(
+            f"{campaign.candidates} is no source of candidates; take POOL or UNCERTAINTY_VOLUME.",
+            field="candidates",
+        )
+    if campaign.refresh_rounds < 0:
+        raise InvalidArgumentError(
+            f"refresh_rounds is {campaign.refresh_rounds}; it must not be negative.",
+            field="refresh_rounds",
+        )
+    uncertain = campaign.candidates == pb.CANDIDATE_SOURCE_UNCERTAINTY_VOLUME
+    if campaign.refresh_rounds and not uncertain:
+        raise InvalidArgumentError(
+            "refresh_rounds says how often an uncertainty volume is made; take the candidates from "
+            "the UNCERTAINTY_VOLUME, or leave it at 0.",
+            field="refresh_rounds",
         )
 
 
