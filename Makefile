@@ -11,7 +11,8 @@ STRATEGIES ?= random,entropy,entropy+pretrain
 SEEDS ?= 0-4
 PROTOCOL ?= reduced
 
-.PHONY: help setup demo test test-slow bench-labels bench-rank bench-candidates bench-training
+.PHONY: help setup demo test test-slow bench-labels bench-rank bench-candidates bench-wait
+.PHONY: bench-training
 .PHONY: lint types proto proto-check check clean
 
 help: ## List the targets
@@ -42,6 +43,9 @@ bench-rank: setup ## What ranking costs beside the bare network; BENCH_ARGS=--qu
 
 bench-candidates: setup ## What finding candidates in a large uncertainty volume takes, in memory and reads
 	$(BIN)/python -m benchmarks.candidates $(BENCH_ARGS)
+
+bench-wait: setup ## The wait between the last answer of a batch and the next proposals, in its parts
+	$(BIN)/python -m benchmarks.wait $(BENCH_ARGS)
 
 bench-training: setup ## What a training step costs beside the network's own work
 	$(BIN)/python -m benchmarks.training_step $(BENCH_ARGS)

@@ -8,7 +8,6 @@ and looks at every patch of the grid for comparison. The last line is one JSON o
 import argparse
 import asyncio
 import json
-import resource
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -163,7 +162,14 @@ def _every(array: VolumeArray, home: int) -> NDArray[np.float64]:
 
 
 def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The most memory that this process has had resident, in bytes; Linux only."""
+    # Not ru_maxrss, which a process inherits from the one that started it.
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -276,14 +276,19 @@ class Kit:
         result = jobs_pb2.TrainResult(weights=f"{PROJECT}/objects/w", sha256="0" * 64)
         await self.end(job, train_result=result)
 
-    async def evaluate(self, iou: float) -> None:
-        """Ends the evaluation of the newest round."""
-        job = (await self.jobs(jobs_pb2.JOB_KIND_EVALUATE))[0]
+    async def evaluate(self, iou: float, round_index: int = 0) -> None:
+        """Ends the evaluation of a round, or the newest one."""
+        jobs = await self.jobs(jobs_pb2.JOB_KIND_EVALUATE)
+        wanted = f"/{round_index}" if round_index else ""
+        job = next(job for job in jobs if job.evaluate_spec.round.endswith(wanted))
         await self.end(job, evaluate_result=jobs_pb2.EvaluateResult(metrics={"iou": iou}))
 
-    async def round(self) -> campaigns_pb2.Round:
+    async def rounds(self) -> list[campaigns_pb2.Round]:
         request = campaigns_pb2.ListRoundsRequest(parent=CAMPAIGN)
-        return (await self.stubs.campaigns.ListRounds(request)).rounds[-1]
+        return list((await self.stubs.campaigns.ListRounds(request)).rounds)
+
+    async def round(self) -> campaigns_pb2.Round:
+        return (await self.rounds())[-1]
 
     async def campaign(self) -> campaigns_pb2.Campaign:
         request = campaigns_pb2.GetCampaignRequest(name=CAMPAIGN)

@@ -162,6 +162,31 @@ async def test_a_round_goes_through_its_states(record: Record) -> None:
     assert got.round == done
 
 
+async def test_the_next_round_is_opened_while_the_last_version_is_measured(record: Record) -> None:
+    version = await record.train()
+    await record.start_campaign()
+    await record.open_round()
+    await record.propose()
+    await record.move(1, ANNOTATING, TRAINING)
+    with pytest.raises(AbortedError, match="its newest is 1, TRAINING"):
+        await record.open_round(2, version)
+    await record.move(1, TRAINING, EVALUATING, version=version)
+    await record.open_round(2, version)
+    await record.propose(2)
+    # Only the newest round is lent.
+    (lent,) = await record.claim("ana")
+    assert lent.round.endswith("/2")
+    await record.apply(
+        "evaluate",
+        jobs_pb2.EvaluateResult(metrics={"iou": 0.5}),
+        evaluate_spec=jobs_pb2.EvaluateSpec(version=version, round=f"{CAMPAIGN}/rounds/1"),
+    )
+    got = await record.stubs.campaigns.GetRound(pb.GetRoundRequest(name=f"{CAMPAIGN}/rounds/1"))
+    assert (got.round.state, dict(got.round.metrics)) == (DONE, {"iou": 0.5})
+    assert got.round.evaluate_job.endswith("/evaluate")
+    assert "evaluating" in got.round.seconds
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "sentence"),
     [

@@ -78,7 +78,7 @@ async def apply_result(
     elif wanted == "segment_spec":
         await apply_segment(session, job.name, job.segment_spec, complete=complete)
     elif wanted == "evaluate_spec":
-        await apply_evaluate(session, job.evaluate_spec, result.evaluate_result)
+        await apply_evaluate(session, job.name, job.evaluate_spec, result.evaluate_result)
     # An export leaves no trace in the record but its job.
     return answer
 
@@ -228,15 +228,19 @@ async def apply_segment(
 
 
 async def apply_evaluate(
-    session: AsyncSession, spec: jobs_pb2.EvaluateSpec, result: jobs_pb2.EvaluateResult
+    session: AsyncSession, job: str, spec: jobs_pb2.EvaluateSpec, result: jobs_pb2.EvaluateResult
 ) -> None:
-    """Adds the figures to the version, and to the round that asked for them."""
+    """Adds the figures to the version, and to the round that asked for them, which is then over."""
     metrics = finite(result.metrics)
     current = await require_round(session, spec.round, lock=True) if spec.round else None
     version = await require_version(session, spec.version, lock=True)
     version.metrics = {**version.metrics, **metrics}
     if current is not None:
         current.metrics = {**current.metrics, **metrics}
+        # Whoever started it may have been cut off before it could say so.
+        current.evaluate_job = current.evaluate_job or job
+        if current.state == campaigns_pb2.ROUND_STATE_EVALUATING:
+            enter(current, campaigns_pb2.ROUND_STATE_DONE)
 
 
 async def apply_rank(

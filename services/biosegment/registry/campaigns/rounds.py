@@ -37,6 +37,9 @@ _TRANSITIONS: dict[int, Collection[int]] = {
     _DONE: (_DONE,),
 }
 
+# A round whose version is being measured keeps nobody from going on with it.
+_PASSED = (_EVALUATING, _DONE)
+
 
 async def create_round(
     session: AsyncSession, parent: str, index: int, base_version: str
@@ -53,7 +56,7 @@ async def create_round(
         InvalidArgumentError: A name is damaged.
         NotFoundError: There is no such campaign or version.
         FailedPreconditionError: The campaign is not active.
-        AbortedError: The index is not the next one, or the last round is not over.
+        AbortedError: The index is not the next one, or the last round has no model version yet.
     """
     campaign = await require_campaign(session, parent, lock=True)
     if campaign.state != pb.CAMPAIGN_STATE_ACTIVE:
@@ -63,7 +66,7 @@ async def create_round(
             name=parent,
         )
     last = await last_round(session, parent)
-    if index != (last.index if last else 0) + 1 or (last and last.state != _DONE):
+    if index != (last.index if last else 0) + 1 or (last and last.state not in _PASSED):
         stands = f"its newest is {last.index}, {round_word(last.state)}" if last else "it has none"
         raise AbortedError(
             f'Round {index} of "{parent}" cannot be opened: {stands}. Look at it again.',
