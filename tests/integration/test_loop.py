@@ -75,6 +75,7 @@ def test_a_campaign_runs_from_its_first_round_to_its_budget(world: World) -> Non
                 proposal=proposal.name,
                 claimant="tester",
                 seconds=1.5,
+                strokes=2,
             )
         return client.campaign("c1").state == campaigns_pb2.CAMPAIGN_STATE_FINISHED
 
@@ -88,6 +89,15 @@ def test_a_campaign_runs_from_its_first_round_to_its_budget(world: World) -> Non
     assert second.base_version == rounds[0].version
     assert second.revision == rounds[1].revision
     assert "budget" in client.campaign("c1").state_reason.lower()
+    assert [(r.cost.patches, r.cost.strokes, r.cost.seconds) for r in rounds] == [
+        (3, 6, 4.5),
+        (2, 4, 3.0),
+    ]
+    assert client.cost("c1").labelled_voxels == 5 * 32 * 32
+    shown = cli(world, "campaign", "show", "c1").stdout
+    assert "Labelled: 5 patches, 5120 voxels, with 10 strokes in 8 s" in shown
+    as_json = json.loads(cli(world, "--json", "campaign", "show", "c1").stdout)
+    assert (as_json["cost"]["seconds"], len(as_json["rounds"])) == (7.5, 2)
 
 
 def test_a_campaign_can_begin_with_what_the_raw_voxels_teach(world: World) -> None:

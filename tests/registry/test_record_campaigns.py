@@ -363,6 +363,29 @@ async def test_labelled_patches_add_up_over_rounds(record: Record) -> None:
     assert found[1].statistics["entropy"] == pytest.approx(0.1)
 
 
+async def test_what_labelling_took_is_told_by_round(record: Record) -> None:
+    await _annotating(record, 2)
+    spent = {"time_spent": Duration(seconds=2, nanos=500_000_000), "strokes": 3}
+    await record.commit(PATCH, proposal=f"{CAMPAIGN}/proposals/1", **spent)
+    half = PATCH.copy()
+    half[0, 4:] = 255
+    await record.commit(half, (0, 0, 8), proposal=f"{CAMPAIGN}/proposals/2", strokes=1)
+    # What answers no proposal is no cost of the campaign.
+    await record.commit(PATCH, (2, 0, 0), strokes=50)
+    await record.move(1, ANNOTATING, DONE)
+    await record.open_round(2)
+    await record.propose(2, 2)
+    await record.commit(PATCH, (1, 0, 0), proposal=f"{CAMPAIGN}/proposals/3", **spent)
+    request = pb.ListRoundsRequest(parent=CAMPAIGN)
+    first, second = (await record.stubs.campaigns.ListRounds(request)).rounds
+    assert first.cost == pb.Cost(patches=2, labelled_voxels=96, strokes=4, seconds=2.5)
+    assert second.cost == pb.Cost(patches=1, labelled_voxels=64, strokes=3, seconds=2.5)
+    assert (first.labelled_patches, second.labelled_patches) == (2, 3)
+    await record.undo(4)
+    (_, second) = (await record.stubs.campaigns.ListRounds(request)).rounds
+    assert second.cost == pb.Cost()
+
+
 async def test_an_undone_answer_frees_its_proposal(record: Record) -> None:
     await _annotating(record)
     name = f"{CAMPAIGN}/proposals/1"

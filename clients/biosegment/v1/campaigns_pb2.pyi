@@ -401,7 +401,9 @@ Global___Campaign: _TypeAlias = Campaign  # noqa: Y015
 
 @_typing.final
 class Cost(_message.Message):
-    """What labelling took."""
+    """What labelling took, over the answers that stand. Answers that were undone
+    before their round was closed are not counted.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -414,9 +416,9 @@ class Cost(_message.Message):
     labelled_voxels: _builtins.int
     """Voxels that the answers label."""
     strokes: _builtins.int
-    """Strokes or clicks, those of answers that were undone included."""
+    """Strokes or clicks, as the tools told them."""
     seconds: _builtins.float
-    """Seconds that people spent, those of answers that were undone included."""
+    """Seconds of people, as the tools told them."""
     def __init__(
         self,
         *,

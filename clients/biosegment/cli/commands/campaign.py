@@ -141,13 +141,21 @@ def show_campaign(ctx: typer.Context, campaign: str) -> None:
     session = session_of(ctx)
     with session.client() as client:
         found, rounds = client.campaign(campaign), client.rounds(campaign)
+    from biosegment.client.verbs.campaigns import total_cost
+
+    cost = total_cost(rounds)
     if session.as_json:
-        write_json({**as_dict(found), "rounds": [as_dict(each) for each in rounds]})
+        told = [as_dict(each) for each in rounds]
+        write_json({**as_dict(found), "cost": as_dict(cost), "rounds": told})
         return
     show(session, found)
     typer.echo()
-    columns = ["name", "state", "labelled_patches", "version", "metrics", "seconds"]
+    columns = ["name", "state", "labelled_patches", "version", "metrics", "seconds", "cost"]
     show_all(session, rounds, columns, empty="No round was opened yet.")
+    typer.echo(
+        f"\nLabelled: {cost.patches} patches, {cost.labelled_voxels} voxels, with {cost.strokes} "
+        f"strokes in {cost.seconds:.0f} s of people's time."
+    )
 
 
 @campaign_app.command("advance")

@@ -1,6 +1,6 @@
 """Campaigns: start, advance, look at, and take proposals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -195,6 +195,10 @@ class CampaignVerbs(Verbs):
             limit,
         )
 
+    async def cost(self, campaign: str) -> pb.Cost:
+        """What labelling a campaign took in all; each of ``rounds`` has its own share."""
+        return total_cost(await self.rounds(campaign))
+
     async def proposals(
         self,
         campaign: str,
@@ -259,3 +263,14 @@ class CampaignVerbs(Verbs):
         )
         answer = await self.stubs.campaigns.ReturnProposal(request, timeout=QUICK_SECONDS)
         return answer.proposal
+
+
+def total_cost(rounds: Iterable[pb.Round]) -> pb.Cost:
+    """What labelling rounds took in all."""
+    total = pb.Cost()
+    for each in rounds:
+        total.patches += each.cost.patches
+        total.labelled_voxels += each.cost.labelled_voxels
+        total.strokes += each.cost.strokes
+        total.seconds += each.cost.seconds
+    return total
