@@ -19,12 +19,11 @@ from biosegment.acquisition.servicer import AcquisitionServicer
 from biosegment.client.arrays import pack_mask
 from biosegment.client.connection import Connection
 from biosegment.client.geometry import Box, shape_proto
-from biosegment.client.stubs import AsyncStubs, SyncStubs
+from biosegment.client.stubs import AsyncStubs
 from biosegment.registry.database import Base, Database
 from biosegment.registry.jobs.servicer import JobServicer, WorkerServicer
 from biosegment.registry.servicer import AnnotationServicer, CampaignServicer, RegistryServicer
 from biosegment.registry.settings import RegistrySettings
-from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.runtime.server import Server
 from biosegment.runtime.worker import JobContext
 from biosegment.storage.servicer import StorageServicer
@@ -49,6 +48,7 @@ from biosegment.v1 import (
     training_pb2_grpc,
     types_pb2,
 )
+from tests.acquisition.volume_kit import store_volume
 
 PROJECT = "projects/p"
 DATASET, MODEL = f"{PROJECT}/datasets/d", f"{PROJECT}/models/m"
@@ -230,28 +230,8 @@ class Kit:
     async def segment(self, entropy: NDArray[np.float32]) -> jobs_pb2.Job:
         """Ends the newest segmentation as a worker would, with this uncertainty volume."""
         job = (await self.jobs(jobs_pb2.JOB_KIND_SEGMENT))[0]
-        z, y, x = entropy.shape
         name = job.segment_spec.entropy_volume
-        await self.stubs.storage.CreateVolume(
-            storage_pb2.CreateVolumeRequest(
-                volume=storage_pb2.Volume(
-                    name=name,
-                    kind=storage_pb2.VOLUME_KIND_IMAGE,
-                    data_type=types_pb2.DATA_TYPE_FLOAT32,
-                    voxel_size=types_pb2.VoxelSize(z=40, y=8, x=8),
-                    levels=[storage_pb2.VolumeLevel(shape=shape_proto((z, y, x)))],
-                )
-            )
-        )
-
-        def fill() -> None:
-            with SyncStubs(self.connection) as stubs:
-                array = VolumeArray.open(stubs, name)
-                array.write(Box.of_shape((z, y, x)), entropy)
-                build_pyramid(array)
-
-        await asyncio.to_thread(fill)
-        await self.stubs.storage.FinishVolume(storage_pb2.FinishVolumeRequest(name=name))
+        await store_volume(self.stubs, self.connection, name, entropy)
         result = jobs_pb2.SegmentResult(volume=job.segment_spec.volume, entropy_volume=name)
         await self.end(job, segment_result=result)
         return job
