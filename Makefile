@@ -11,11 +11,12 @@ STRATEGIES ?= random,entropy,entropy+pretrain
 SEEDS ?= 0-4
 PROTOCOL ?= reduced
 
-.PHONY: help setup demo test test-slow bench-labels bench-rank bench-training
+.PHONY: help setup demo test test-slow bench-labels bench-rank bench-candidates bench-wait
+.PHONY: bench-training chaos-campaign
 .PHONY: lint types proto proto-check check clean
 
 help: ## List the targets
-	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## Make the virtual environment with everything in it
 
@@ -34,11 +35,20 @@ test: setup ## Lint, types, contract and every test under a minute
 test-slow: setup ## The tests over a minute
 	$(BIN)/pytest -m slow --timeout 1200
 
+chaos-campaign: setup ## A campaign twice, once killed in every phase; on the phantom, or DATA_ROOT=… (vnc/ in it)
+	$(BIN)/python -m tests.integration.chaos $(if $(DATA_ROOT),--data $(DATA_ROOT)/vnc)
+
 bench-labels: setup ## Learning curves: DATA=… STRATEGIES=a,b SEEDS=0-4 PROTOCOL=reduced|full [BENCH_ARGS=…]
 	$(BIN)/python -m benchmarks.label_efficiency --data '$(DATA)' --strategies '$(STRATEGIES)' --seeds '$(SEEDS)' --protocol $(PROTOCOL) $(BENCH_ARGS)
 
 bench-rank: setup ## What ranking costs beside the bare network; BENCH_ARGS=--quick for a short run
 	$(BIN)/python -m benchmarks.rank $(BENCH_ARGS)
+
+bench-candidates: setup ## What finding candidates in a large uncertainty volume takes, in memory and reads
+	$(BIN)/python -m benchmarks.candidates $(BENCH_ARGS)
+
+bench-wait: setup ## The wait between the last answer of a batch and the next proposals, in its parts
+	$(BIN)/python -m benchmarks.wait $(BENCH_ARGS)
 
 bench-training: setup ## What a training step costs beside the network's own work
 	$(BIN)/python -m benchmarks.training_step $(BENCH_ARGS)

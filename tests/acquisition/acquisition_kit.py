@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from biosegment.acquisition.conductor import Conductor
 from biosegment.acquisition.ranking import rank
@@ -25,6 +26,9 @@ from biosegment.registry.servicer import AnnotationServicer, CampaignServicer, R
 from biosegment.registry.settings import RegistrySettings
 from biosegment.runtime.server import Server
 from biosegment.runtime.worker import JobContext
+from biosegment.storage.servicer import StorageServicer
+from biosegment.storage.store import Store
+from biosegment.storage.volumes import Volumes
 from biosegment.training.servicer import TrainingServicer
 from biosegment.v1 import (
     acquisition_pb2,
@@ -45,10 +49,12 @@ from biosegment.v1 import (
     training_pb2_grpc,
     types_pb2,
 )
+from tests.acquisition.volume_kit import store_volume
 
 PROJECT = "projects/p"
 DATASET, MODEL = f"{PROJECT}/datasets/d", f"{PROJECT}/models/m"
 CAMPAIGN, TRUTH = f"{PROJECT}/campaigns/c", f"{PROJECT}/volumes/truth"
+RAW = f"{PROJECT}/volumes/raw"
 SHAPE = (4, 128, 128)
 TRAINING_HALF = Box((0, 0, 0), (4, 64, 128))
 OTHER_HALF = Box((0, 64, 0), (4, 128, 128))
@@ -85,6 +91,21 @@ class _Inference(inference_pb2_grpc.InferenceServiceServicer):
         )
         return inference_pb2.StartEvaluationResponse(job=answer.job)
 
+    async def StartSegmentation(self, request: Any, context: Any) -> Any:
+        spec = jobs_pb2.SegmentSpec()
+        spec.CopyFrom(request.spec)
+        suffix = request.request_id[:6]
+        spec.volume = f"{PROJECT}/volumes/seg-{suffix}"
+        spec.segmentation = f"{DATASET}/segmentations/seg-{suffix}"
+        answer = await self.stubs.jobs.CreateJob(
+            jobs_pb2.CreateJobRequest(
+                parent=request.parent,
+                request_id=request.request_id,
+                job=jobs_pb2.Job(segment_spec=spec),
+            )
+        )
+        return inference_pb2.StartSegmentationResponse(job=answer.job, resolved_spec=spec)
+
     async def ScorePatches(self, request: Any, context: Any) -> Any:
         self.asked.append(request)
         for index, box in enumerate(request.boxes[: len(request.boxes) - self.scores_left_out]):
@@ -103,8 +124,12 @@ class _Inference(inference_pb2_grpc.InferenceServiceServicer):
             )
 
 
-class _Storage(storage_pb2_grpc.StorageServiceServicer):
+class _Storage(StorageServicer):
+    """The real one, with two volumes made up."""
+
     async def GetVolume(self, request: Any, context: Any) -> Any:
+        if request.name not in (TRUTH, RAW):
+            return await super().GetVolume(request, context)
         kind = storage_pb2.VOLUME_KIND_LABELS if request.name == TRUTH else 1
         level = storage_pb2.VolumeLevel(shape=shape_proto(SHAPE))
         return storage_pb2.GetVolumeResponse(
@@ -115,8 +140,15 @@ class _Storage(storage_pb2_grpc.StorageServiceServicer):
 class Kit:
     """Short words for what people and workers do."""
 
-    def __init__(self, stubs: AsyncStubs, conductor: Conductor, inference: _Inference) -> None:
+    def __init__(
+        self,
+        stubs: AsyncStubs,
+        connection: Connection,
+        conductor: Conductor,
+        inference: _Inference,
+    ) -> None:
         self.stubs = stubs
+        self.connection = connection
         self.conductor = conductor
         self.inference = inference
 
@@ -126,14 +158,12 @@ class Kit:
         await registry.CreateProject(registry_pb2.CreateProjectRequest(project=project))
         label = registry_pb2.LabelClass(name=f"{PROJECT}/labelClasses/1", value=1)
         await registry.PutLabelClass(registry_pb2.PutLabelClassRequest(label_class=label))
-        spec = jobs_pb2.ImportSpec(
-            volume=f"{PROJECT}/volumes/raw", dataset=jobs_pb2.DatasetTarget(name=DATASET)
-        )
+        spec = jobs_pb2.ImportSpec(volume=RAW, dataset=jobs_pb2.DatasetTarget(name=DATASET))
         job = await self.create_job(import_spec=spec)
         await self.end(
             job,
             import_result=jobs_pb2.ImportResult(
-                volume=f"{PROJECT}/volumes/raw",
+                volume=RAW,
                 shape=shape_proto(SHAPE),
                 voxel_size=types_pb2.VoxelSize(z=40, y=8, x=8),
             ),
@@ -198,12 +228,21 @@ class Kit:
             )
         )
 
+    async def segment(self, entropy: NDArray[np.float32]) -> jobs_pb2.Job:
+        """Ends the newest segmentation as a worker would, with this uncertainty volume."""
+        job = (await self.jobs(jobs_pb2.JOB_KIND_SEGMENT))[0]
+        name = job.segment_spec.entropy_volume
+        await store_volume(self.stubs, self.connection, name, entropy)
+        result = jobs_pb2.SegmentResult(volume=job.segment_spec.volume, entropy_volume=name)
+        await self.end(job, segment_result=result)
+        return job
+
     async def rank(self) -> jobs_pb2.RankResult:
         """Does the rank job of the newest round as the worker would."""
         current = await self.round()
         claim = await self.claim(current.rank_job)
         context = JobContext(claim, self.stubs, None, asyncio.Event())  # type: ignore[arg-type]
-        result = await rank(context)
+        result = await rank(context, self.connection)
         assert isinstance(result, jobs_pb2.JobResult)
         await self.stubs.workers.CompleteJob(
             jobs_pb2.CompleteJobRequest(
@@ -218,14 +257,19 @@ class Kit:
         result = jobs_pb2.TrainResult(weights=f"{PROJECT}/objects/w", sha256="0" * 64)
         await self.end(job, train_result=result)
 
-    async def evaluate(self, iou: float) -> None:
-        """Ends the evaluation of the newest round."""
-        job = (await self.jobs(jobs_pb2.JOB_KIND_EVALUATE))[0]
+    async def evaluate(self, iou: float, round_index: int = 0) -> None:
+        """Ends the evaluation of a round, or the newest one."""
+        jobs = await self.jobs(jobs_pb2.JOB_KIND_EVALUATE)
+        wanted = f"/{round_index}" if round_index else ""
+        job = next(job for job in jobs if job.evaluate_spec.round.endswith(wanted))
         await self.end(job, evaluate_result=jobs_pb2.EvaluateResult(metrics={"iou": iou}))
 
-    async def round(self) -> campaigns_pb2.Round:
+    async def rounds(self) -> list[campaigns_pb2.Round]:
         request = campaigns_pb2.ListRoundsRequest(parent=CAMPAIGN)
-        return (await self.stubs.campaigns.ListRounds(request)).rounds[-1]
+        return list((await self.stubs.campaigns.ListRounds(request)).rounds)
+
+    async def round(self) -> campaigns_pb2.Round:
+        return (await self.rounds())[-1]
 
     async def campaign(self) -> campaigns_pb2.Campaign:
         request = campaigns_pb2.GetCampaignRequest(name=CAMPAIGN)
@@ -280,7 +324,9 @@ async def open_kit(folder: Path) -> AsyncIterator[Kit]:
         await engine.run_sync(Base.metadata.create_all)
     settings = RegistrySettings(database_url="unused", connection=folder)
     # The port is known only once the server listens, and the servicers need stubs to it.
-    inference, storage = _Inference(), _Storage()
+    inference = _Inference()
+    store = Store.of_folder(folder / "store")
+    storage = _Storage(store, Volumes(store))
     server = Server("127.0.0.1:0", "token")
     stubs_of: list[AsyncStubs] = []
 
@@ -329,7 +375,7 @@ async def open_kit(folder: Path) -> AsyncIterator[Kit]:
     try:
         async with AsyncStubs(connection) as stubs:
             stubs_of.append(stubs)
-            kit = Kit(stubs, conductor, inference)
+            kit = Kit(stubs, connection, conductor, inference)
             await kit.seed()
             yield kit
     finally:

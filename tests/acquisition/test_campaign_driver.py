@@ -19,21 +19,26 @@ RANK, TRAIN, EVALUATE = (
 )
 
 
-async def one_round(kit: Kit, iou: float) -> None:
+async def one_round(kit: Kit) -> None:
+    """Up to the new version; the next round waits for its ranking."""
     await kit.conductor.advance(CAMPAIGN)
     await kit.rank()
     await kit.answer()
     await kit.conductor.advance(CAMPAIGN)
     await kit.train()
     await kit.conductor.advance(CAMPAIGN)
-    await kit.evaluate(iou)
-    await kit.conductor.advance(CAMPAIGN)
 
 
 async def test_an_automatic_campaign_goes_on_until_the_budget_is_spent(kit):
     await kit.start()
     for number in range(3):
-        await one_round(kit, 0.1 * (number + 1))
+        await one_round(kit)
+        if number:
+            # The ranking of this round had its last version measured.
+            await kit.evaluate(0.1 * number, number)
+    assert (await kit.campaign()).state == pb.CAMPAIGN_STATE_ACTIVE
+    await kit.evaluate(0.3)
+    await kit.conductor.advance(CAMPAIGN)
     campaign = await kit.campaign()
     assert campaign.state == pb.CAMPAIGN_STATE_FINISHED
     assert "budget of 6" in campaign.state_reason
@@ -48,8 +53,8 @@ async def test_an_automatic_campaign_goes_on_until_the_budget_is_spent(kit):
 
 async def test_the_first_training_starts_fresh_and_later_ones_fine_tune(kit):
     await kit.start()
-    await one_round(kit, 0.1)
-    await one_round(kit, 0.2)
+    await one_round(kit)
+    await one_round(kit)
     second, first = await kit.jobs(TRAIN)
     assert first.train_spec.base_version == ""
     assert first.train_spec.settings.learning_rate == pytest.approx(1e-3)
@@ -61,8 +66,8 @@ async def test_the_first_training_starts_fresh_and_later_ones_fine_tune(kit):
 
 async def test_proposals_lie_in_the_region_and_never_overlap(kit):
     await kit.start()
-    await one_round(kit, 0.1)
-    await one_round(kit, 0.2)
+    await one_round(kit)
+    await one_round(kit)
     boxes = [Box.from_proto(proposal.box) for proposal in await kit.proposals()]
     assert len(boxes) == 5
     assert all(box.intersection(TRAINING_HALF) == box for box in boxes)
@@ -71,7 +76,7 @@ async def test_proposals_lie_in_the_region_and_never_overlap(kit):
 
 async def test_a_later_round_takes_what_the_model_is_least_sure_of(kit):
     await kit.start()
-    await one_round(kit, 0.1)
+    await one_round(kit)
     await kit.conductor.advance(CAMPAIGN)
     result = await kit.rank()
     assert result.candidates == 40
@@ -99,10 +104,13 @@ async def test_every_step_twice_makes_everything_once(kit):
     await kit.answer()
     await twice()
     await kit.train()
+    for _ in range(3):
+        # The round moves on, the next one is opened, and its ranking started.
+        await twice()
+    await kit.rank()
     await twice()
-    for kind in (RANK, TRAIN, EVALUATE):
-        assert len(await kit.jobs(kind)) == 1
-    assert (await kit.round()).state == pb.ROUND_STATE_EVALUATING
+    assert [len(await kit.jobs(kind)) for kind in (RANK, TRAIN, EVALUATE)] == [2, 1, 1]
+    assert (await kit.round()).name.endswith("/2")
 
 
 async def test_a_step_that_was_cut_off_before_it_was_recorded_is_taken_up(kit):
@@ -177,6 +185,59 @@ async def test_a_manual_campaign_opens_rounds_only_when_asked(kit):
     assert (await kit.advance()).round.name.endswith("/2")
 
 
+async def test_the_next_proposals_come_before_the_measuring(kit):
+    await kit.start()
+    await one_round(kit)
+    first, second = await kit.rounds()
+    assert (first.state, second.state) == (pb.ROUND_STATE_EVALUATING, pb.ROUND_STATE_RANKING)
+    assert second.base_version == first.version != ""
+    assert await kit.jobs(EVALUATE) == []
+    await kit.rank()
+    await kit.conductor.advance(CAMPAIGN)
+    (job,) = await kit.jobs(EVALUATE)
+    assert job.evaluate_spec.version == first.version
+    # People label while the version is being measured, and the figures come when they come.
+    await kit.answer()
+    await kit.conductor.advance(CAMPAIGN)
+    first, second = await kit.rounds()
+    assert (first.evaluate_job, second.state) == (job.name, pb.ROUND_STATE_TRAINING)
+    await kit.evaluate(0.4, 1)
+    first, _ = await kit.rounds()
+    assert (first.state, first.metrics["iou"]) == (pb.ROUND_STATE_DONE, pytest.approx(0.4))
+
+
+async def test_a_failed_evaluation_holds_the_campaign_until_mended(kit):
+    await kit.start()
+    await one_round(kit)
+    await kit.rank()
+    await kit.conductor.advance(CAMPAIGN)
+    (job,) = await kit.jobs(EVALUATE)
+    await kit.fail(job.name, "The labels are gone.")
+    await kit.conductor.advance(CAMPAIGN)
+    assert "The labels are gone." in (await kit.campaign()).state_reason
+    await kit.stubs.jobs.RetryJob(jobs_pb2.RetryJobRequest(name=job.name))
+    await kit.set_state(pb.CAMPAIGN_STATE_ACTIVE)
+    await kit.evaluate(0.2)
+    await kit.conductor.advance(CAMPAIGN)
+    assert (await kit.campaign()).state == pb.CAMPAIGN_STATE_ACTIVE
+    assert (await kit.rounds())[0].state == pb.ROUND_STATE_DONE
+
+
+async def test_an_evaluation_that_was_cut_off_before_it_was_recorded_is_taken_up(kit):
+    await kit.start()
+    await one_round(kit)
+    await kit.rank()
+    driver = Driver(kit.stubs)
+    first = (await kit.rounds())[0]
+    await driver._stubs.inference.StartEvaluation(driver._evaluation(await kit.campaign(), first))
+    await kit.evaluate(0.3)
+    (job,) = await kit.jobs(EVALUATE)
+    first = (await kit.rounds())[0]
+    assert (first.state, first.evaluate_job) == (pb.ROUND_STATE_DONE, job.name)
+    await kit.conductor.advance(CAMPAIGN)
+    assert len(await kit.jobs(EVALUATE)) == 1
+
+
 async def test_without_evaluation_a_round_ends_with_its_version(kit):
     await kit.start(evaluation=None)
     await kit.conductor.advance(CAMPAIGN)
@@ -208,7 +269,7 @@ async def test_a_failed_job_fails_the_campaign_with_its_sentence_until_mended(ki
     await kit.set_state(pb.CAMPAIGN_STATE_ACTIVE)
     await kit.train()
     await kit.conductor.advance(CAMPAIGN)
-    assert (await kit.round()).state == pb.ROUND_STATE_EVALUATING
+    assert (await kit.rounds())[0].state == pb.ROUND_STATE_EVALUATING
 
 
 async def test_a_paused_campaign_starts_nothing(kit):
@@ -226,8 +287,7 @@ async def test_a_region_without_room_finishes_the_campaign(kit):
     await kit.start(
         region=Box((0, 0, 0), (1, 16, 16)).to_proto(), initial_patches=1, batch_patches=1
     )
-    await one_round(kit, 0.3)
-    await kit.conductor.advance(CAMPAIGN)
+    await one_round(kit)
     with pytest.raises(Exception, match="no room for another patch") as raised:
         await kit.rank()
     # The claim of the failed attempt is still held; report as the worker would.
@@ -240,6 +300,11 @@ async def test_a_region_without_room_finishes_the_campaign(kit):
             kind=jobs_pb2.FAILURE_KIND_PERMANENT,
         )
     )
+    # What there is is measured first.
+    assert "is being measured" in await kit.conductor.advance(CAMPAIGN) + (
+        await kit.conductor.advance(CAMPAIGN)
+    )
+    await kit.evaluate(0.3)
     await kit.conductor.advance(CAMPAIGN)
     campaign = await kit.campaign()
     assert campaign.state == pb.CAMPAIGN_STATE_FINISHED
@@ -248,7 +313,7 @@ async def test_a_region_without_room_finishes_the_campaign(kit):
 
 async def test_missing_scores_fail_the_ranking(kit):
     await kit.start()
-    await one_round(kit, 0.1)
+    await one_round(kit)
     await kit.conductor.advance(CAMPAIGN)
     kit.inference.scores_left_out = 1
     with pytest.raises(InternalError, match="39 of 40 patches"):

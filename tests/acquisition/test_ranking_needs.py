@@ -24,7 +24,6 @@ async def one_round(kit: Kit) -> None:
     await kit.conductor.advance(CAMPAIGN)
     await kit.train()
     await kit.conductor.advance(CAMPAIGN)
-    await kit.evaluate(0.5)
     await kit.conductor.advance(CAMPAIGN)
 
 

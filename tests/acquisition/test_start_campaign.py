@@ -63,6 +63,9 @@ async def test_a_repeat_gives_the_first_answer_and_another_is_refused(kit):
     ("fields", "error", "word"),
     [
         ({"name": "c"}, InvalidArgumentError, "not a name like"),
+        ({"candidates": 9}, InvalidArgumentError, "no source of candidates"),
+        ({"refresh_rounds": 2}, InvalidArgumentError, "UNCERTAINTY_VOLUME"),
+        ({"candidates": 2, "refresh_rounds": -1}, InvalidArgumentError, "refresh_rounds is -1"),
         ({"dataset": "projects/q/datasets/d"}, InvalidArgumentError, "another project"),
         ({"dataset": f"{PROJECT}/datasets/gone"}, NotFoundError, "gone"),
         ({"model": f"{PROJECT}/models/gone"}, NotFoundError, "gone"),

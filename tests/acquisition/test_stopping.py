@@ -5,6 +5,7 @@ import pytest
 from biosegment.acquisition import stopping
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.v1 import campaigns_pb2 as pb
+from biosegment.v1 import jobs_pb2
 from tests.acquisition.acquisition_kit import CAMPAIGN
 from tests.acquisition.test_campaign_driver import one_round
 
@@ -65,8 +66,12 @@ def test_rules_that_make_no_sense_are_refused(rule: pb.StoppingRule) -> None:
 
 async def test_a_campaign_ends_when_nothing_is_gained(kit):
     await kit.start(stopping=pb.StoppingRule(patience=1, min_gain=0.05))
-    await one_round(kit, 0.5)
-    await one_round(kit, 0.52)
+    for iou in (0.5, 0.52):
+        await one_round(kit)
+        # The rule looks at the figures, so that they come before the next round.
+        assert (await kit.round()).state == pb.ROUND_STATE_EVALUATING
+        await kit.evaluate(iou)
+        await kit.conductor.advance(CAMPAIGN)
     campaign = await kit.campaign()
     assert campaign.state == pb.CAMPAIGN_STATE_FINISHED
     assert "no longer gets better" in campaign.state_reason
@@ -74,12 +79,15 @@ async def test_a_campaign_ends_when_nothing_is_gained(kit):
 
 async def test_a_campaign_ends_before_anybody_labels_what_the_model_knows(kit):
     await kit.start(stopping=pb.StoppingRule(uncertainty_fraction=0.999), budget_patches=9)
-    await one_round(kit, 0.1)
-    await one_round(kit, 0.2)
-    await kit.conductor.advance(CAMPAIGN)
+    await one_round(kit)
+    await one_round(kit)
     await kit.rank()
     # The kit's inference is the less sure the further right a patch lies, and those are taken.
     await kit.conductor.advance(CAMPAIGN)
     campaign = await kit.campaign()
     assert campaign.state == pb.CAMPAIGN_STATE_FINISHED
     assert "The model is sure" in campaign.state_reason
+    # The versions are measured all the same.
+    assert len(await kit.jobs(jobs_pb2.JOB_KIND_EVALUATE)) == 2
+    await kit.evaluate(0.2, 2)
+    assert (await kit.rounds())[1].state == pb.ROUND_STATE_DONE

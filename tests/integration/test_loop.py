@@ -75,6 +75,7 @@ def test_a_campaign_runs_from_its_first_round_to_its_budget(world: World) -> Non
                 proposal=proposal.name,
                 claimant="tester",
                 seconds=1.5,
+                strokes=2,
             )
         return client.campaign("c1").state == campaigns_pb2.CAMPAIGN_STATE_FINISHED
 
@@ -88,6 +89,15 @@ def test_a_campaign_runs_from_its_first_round_to_its_budget(world: World) -> Non
     assert second.base_version == rounds[0].version
     assert second.revision == rounds[1].revision
     assert "budget" in client.campaign("c1").state_reason.lower()
+    assert [(r.cost.patches, r.cost.strokes, r.cost.seconds) for r in rounds] == [
+        (3, 6, 4.5),
+        (2, 4, 3.0),
+    ]
+    assert client.cost("c1").labelled_voxels == 5 * 32 * 32
+    shown = cli(world, "campaign", "show", "c1").stdout
+    assert "Labelled: 5 patches, 5120 voxels, with 10 strokes in 8 s" in shown
+    as_json = json.loads(cli(world, "--json", "campaign", "show", "c1").stdout)
+    assert (as_json["cost"]["seconds"], len(as_json["rounds"])) == (7.5, 2)
 
 
 def test_a_campaign_can_begin_with_what_the_raw_voxels_teach(world: World) -> None:
@@ -126,6 +136,51 @@ def test_a_campaign_can_begin_with_what_the_raw_voxels_teach(world: World) -> No
     assert start.metrics["crops"] > 0
     assert client.version(only.version).base_version == start.name
     assert client.campaign("cold").first_strategy.name == "typicality"
+
+
+def test_candidates_come_from_the_whole_of_the_volume_by_its_uncertainty(world: World) -> None:
+    client = world.client
+    training = jobs_pb2.TrainingSettings(steps=6, batch_size=2, learning_rate=1e-3)
+    client.start_campaign(
+        "unsure",
+        dataset="em",
+        model="unet",
+        base_version="unet/1",
+        patch=(1, 16, 16),
+        batch_patches=2,
+        initial_patches=2,
+        pool_patches=8,
+        budget_patches=4,
+        candidates=campaigns_pb2.CANDIDATE_SOURCE_UNCERTAINTY_VOLUME,
+        refresh_rounds=2,
+        initial_training=training,
+        round_training=training,
+        automatic=True,
+    )
+
+    def ended() -> bool:
+        for proposal in client.claim("unsure", "tester", count=10):
+            box = Box.from_proto(proposal.box)
+            client.commit(
+                "em", box, world.truth[box.slices], proposal=proposal.name, claimant="tester"
+            )
+        return client.campaign("unsure").state == campaigns_pb2.CAMPAIGN_STATE_FINISHED
+
+    wait_until(ended, 120)
+    rounds = client.rounds("unsure")
+    results = [client.job(each.rank_job).result.rank_result for each in rounds]
+    version = rounds[0].base_version
+    assert [result.search.version for result in results] == [version, version]
+    assert "and not by" in results[1].source
+    assert all(result.search.exact for result in results)
+    # What brute force finds in the network's own entropies.
+    entropy = client.predict(version, "em", Box.of_shape(SHAPE), output="entropy")
+    means = entropy.reshape(SHAPE[0], SHAPE[1] // 16, 16, SHAPE[2] // 16, 16).mean(axis=(2, 4))
+    least_sure = np.argsort(-means.reshape(-1))[:8]
+    best = {tuple(int(n) for n in np.unravel_index(at, means.shape)) for at in least_sure}
+    first = [Box.from_proto(proposal.box) for proposal in client.proposals("unsure", round_index=1)]
+    assert len(first) == 2
+    assert all((b.start[0], b.start[1] // 16, b.start[2] // 16) in best for b in first)
 
 
 def test_a_segmentation_equals_the_direct_prediction_and_is_exported(world: World) -> None:

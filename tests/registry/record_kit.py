@@ -42,9 +42,10 @@ SHA256 = "0" * 64
 class Record:
     """Short words for what tests do to the record."""
 
-    def __init__(self, database: Database, stubs: AsyncStubs) -> None:
+    def __init__(self, database: Database, stubs: AsyncStubs, connection: Connection) -> None:
         self.database = database
         self.stubs = stubs
+        self.connection = connection
 
     async def seed(self) -> None:
         """A project with classes 0 to 2, a data set, and a model."""
@@ -178,10 +179,10 @@ class Record:
         return (await self.stubs.campaigns.CreateRound(request)).round
 
     async def propose(self, index: int = 1, count: int = 4) -> None:
-        """Ends the ranking of a round with patches side by side."""
+        """Ends the ranking of a round with patches side by side, four in a row."""
         patches = [
             jobs_pb2.RankedPatch(
-                box=Box.at((index - 1, 0, 8 * i), (1, 8, 8)).to_proto(),
+                box=Box.at((index - 1, 8 * (i // 4), 8 * (i % 4)), (1, 8, 8)).to_proto(),
                 score=float(count - i),
                 statistics={"entropy": 0.1 * i},
             )
@@ -216,6 +217,12 @@ class Record:
             states=states,  # type: ignore[arg-type]
         )
         return list((await self.stubs.campaigns.ListProposals(request)).proposals)
+
+    async def claimants(self) -> dict[int, str]:
+        """Who was last lent each proposal, by its number, lapsed claims included."""
+        async with self.database.read() as session:
+            rows = await session.execute(select(ProposalRow.number, ProposalRow.claimant))
+            return dict(rows.all())
 
     async def lapse_claims(self) -> None:
         """Lets every claim end."""
@@ -270,7 +277,7 @@ async def open_record(folder: Path) -> AsyncIterator[Record]:
     connection = Connection(token="token", addresses={"*": f"127.0.0.1:{server.port}"})
     try:
         async with AsyncStubs(connection) as stubs:
-            yield Record(database, stubs)
+            yield Record(database, stubs, connection)
     finally:
         await server.stop(0)
         await database.close()

@@ -162,6 +162,31 @@ async def test_a_round_goes_through_its_states(record: Record) -> None:
     assert got.round == done
 
 
+async def test_the_next_round_is_opened_while_the_last_version_is_measured(record: Record) -> None:
+    version = await record.train()
+    await record.start_campaign()
+    await record.open_round()
+    await record.propose()
+    await record.move(1, ANNOTATING, TRAINING)
+    with pytest.raises(AbortedError, match="its newest is 1, TRAINING"):
+        await record.open_round(2, version)
+    await record.move(1, TRAINING, EVALUATING, version=version)
+    await record.open_round(2, version)
+    await record.propose(2)
+    # Only the newest round is lent.
+    (lent,) = await record.claim("ana")
+    assert lent.round.endswith("/2")
+    await record.apply(
+        "evaluate",
+        jobs_pb2.EvaluateResult(metrics={"iou": 0.5}),
+        evaluate_spec=jobs_pb2.EvaluateSpec(version=version, round=f"{CAMPAIGN}/rounds/1"),
+    )
+    got = await record.stubs.campaigns.GetRound(pb.GetRoundRequest(name=f"{CAMPAIGN}/rounds/1"))
+    assert (got.round.state, dict(got.round.metrics)) == (DONE, {"iou": 0.5})
+    assert got.round.evaluate_job.endswith("/evaluate")
+    assert "evaluating" in got.round.seconds
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "sentence"),
     [
@@ -336,6 +361,29 @@ async def test_labelled_patches_add_up_over_rounds(record: Record) -> None:
     assert [p.name[-1] for p in found] == ["3", "4", "5"]
     assert [p.score for p in found] == [3.0, 2.0, 1.0]
     assert found[1].statistics["entropy"] == pytest.approx(0.1)
+
+
+async def test_what_labelling_took_is_told_by_round(record: Record) -> None:
+    await _annotating(record, 2)
+    spent = {"time_spent": Duration(seconds=2, nanos=500_000_000), "strokes": 3}
+    await record.commit(PATCH, proposal=f"{CAMPAIGN}/proposals/1", **spent)
+    half = PATCH.copy()
+    half[0, 4:] = 255
+    await record.commit(half, (0, 0, 8), proposal=f"{CAMPAIGN}/proposals/2", strokes=1)
+    # What answers no proposal is no cost of the campaign.
+    await record.commit(PATCH, (2, 0, 0), strokes=50)
+    await record.move(1, ANNOTATING, DONE)
+    await record.open_round(2)
+    await record.propose(2, 2)
+    await record.commit(PATCH, (1, 0, 0), proposal=f"{CAMPAIGN}/proposals/3", **spent)
+    request = pb.ListRoundsRequest(parent=CAMPAIGN)
+    first, second = (await record.stubs.campaigns.ListRounds(request)).rounds
+    assert first.cost == pb.Cost(patches=2, labelled_voxels=96, strokes=4, seconds=2.5)
+    assert second.cost == pb.Cost(patches=1, labelled_voxels=64, strokes=3, seconds=2.5)
+    assert (first.labelled_patches, second.labelled_patches) == (2, 3)
+    await record.undo(4)
+    (_, second) = (await record.stubs.campaigns.ListRounds(request)).rounds
+    assert second.cost == pb.Cost()
 
 
 async def test_an_undone_answer_frees_its_proposal(record: Record) -> None:

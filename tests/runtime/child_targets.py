@@ -1,6 +1,7 @@
 """Functions that the tests run in a child process."""
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from biosegment.runtime.child import ChildContext
 def add(context: ChildContext, a: int, b: int) -> dict[str, Any]:
     context.report({"half": a})
     return {"sum": a + b, "pid": os.getpid()}
+
+
+def has_loaded(context: ChildContext, module: str) -> bool:
+    return module in sys.modules
 
 
 def refuse(context: ChildContext) -> None:

@@ -35,6 +35,31 @@ async def test_it_answers_reports_and_stays_warm(child: Child) -> None:
     assert reports == [{"half": 1}]
 
 
+async def test_it_is_warm_before_the_first_task(child: Child, eventually: Any) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.create_task(child.keep_warm("colorsys", stopping))
+
+    async def started() -> bool:
+        return child.pid is not None
+
+    await eventually(started)
+    assert await child.run(f"{TARGETS}:has_loaded", module="colorsys")
+    assert not await child.run(f"{TARGETS}:has_loaded", module="wave")
+    assert not loop.done()
+    stopping.set()
+    await asyncio.wait_for(loop, 10)
+
+
+async def test_what_cannot_be_loaded_stops_nobody(child: Child) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.create_task(child.keep_warm("no_such_module", stopping))
+    # Queued behind the loading, which fails first.
+    assert (await child.run(f"{TARGETS}:add", a=1, b=1))["sum"] == 2
+    assert not loop.done()
+    stopping.set()
+    await asyncio.wait_for(loop, 10)
+
+
 async def test_expected_errors_arrive_as_themselves(child: Child) -> None:
     with pytest.raises(InvalidArgumentError, match="No good") as caught:
         await child.run(f"{TARGETS}:refuse")

@@ -95,6 +95,7 @@ class Client:
     campaigns = _blocking(AsyncClient.campaigns)
     set_campaign_state = _blocking(AsyncClient.set_campaign_state)
     rounds = _blocking(AsyncClient.rounds)
+    cost = _blocking(AsyncClient.cost)
     proposals = _blocking(AsyncClient.proposals)
     claim = _blocking(AsyncClient.claim)
     release = _blocking(AsyncClient.release)

@@ -58,6 +58,36 @@ CAMPAIGN_STATE_FAILED: CampaignState.ValueType  # 4
 """A job of it failed for good; set it ACTIVE again once mended."""
 Global___CampaignState: _TypeAlias = CampaignState  # noqa: Y015
 
+class _CandidateSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CandidateSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CandidateSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CANDIDATE_SOURCE_UNSPECIFIED: _CandidateSource.ValueType  # 0
+    """Not given; read as POOL."""
+    CANDIDATE_SOURCE_POOL: _CandidateSource.ValueType  # 1
+    """Random patches of the region."""
+    CANDIDATE_SOURCE_UNCERTAINTY_VOLUME: _CandidateSource.ValueType  # 2
+    """The patches of the region that the uncertainty volume of a segmentation
+    says to be the least sure, found coarse to fine; random ones where there
+    is no such volume, or too few such patches.
+    """
+
+class CandidateSource(_CandidateSource, metaclass=_CandidateSourceEnumTypeWrapper):
+    """Where the candidates of a round come from."""
+
+CANDIDATE_SOURCE_UNSPECIFIED: CandidateSource.ValueType  # 0
+"""Not given; read as POOL."""
+CANDIDATE_SOURCE_POOL: CandidateSource.ValueType  # 1
+"""Random patches of the region."""
+CANDIDATE_SOURCE_UNCERTAINTY_VOLUME: CandidateSource.ValueType  # 2
+"""The patches of the region that the uncertainty volume of a segmentation
+says to be the least sure, found coarse to fine; random ones where there
+is no such volume, or too few such patches.
+"""
+Global___CandidateSource: _TypeAlias = CandidateSource  # noqa: Y015
+
 class _RoundState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -73,7 +103,9 @@ class _RoundStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RoundState
     ROUND_STATE_TRAINING: _RoundState.ValueType  # 3
     """The model is being fine-tuned."""
     ROUND_STATE_EVALUATING: _RoundState.ValueType  # 4
-    """The new version is being measured."""
+    """The new version is being measured, or will be once the next round has its
+    proposals.
+    """
     ROUND_STATE_DONE: _RoundState.ValueType  # 5
     """Over."""
 
@@ -89,7 +121,9 @@ ROUND_STATE_ANNOTATING: RoundState.ValueType  # 2
 ROUND_STATE_TRAINING: RoundState.ValueType  # 3
 """The model is being fine-tuned."""
 ROUND_STATE_EVALUATING: RoundState.ValueType  # 4
-"""The new version is being measured."""
+"""The new version is being measured, or will be once the next round has its
+proposals.
+"""
 ROUND_STATE_DONE: RoundState.ValueType  # 5
 """Over."""
 Global___RoundState: _TypeAlias = RoundState  # noqa: Y015
@@ -248,6 +282,8 @@ class Campaign(_message.Message):
     PRETRAINING_FIELD_NUMBER: _builtins.int
     FIRST_STRATEGY_FIELD_NUMBER: _builtins.int
     STOPPING_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    REFRESH_ROUNDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/campaigns/c"""
     display_name: _builtins.str
@@ -274,6 +310,13 @@ class Campaign(_message.Message):
     """Where it stands."""
     state_reason: _builtins.str
     """Why it ended or failed, in a sentence."""
+    candidates: Global___CandidateSource.ValueType
+    """Where candidates come from."""
+    refresh_rounds: _builtins.int
+    """With UNCERTAINTY_VOLUME: in every so many rounds, beginning with the first
+    that a model ranks, the region is segmented anew with the newest version.
+    0 means never: the newest volume that any segmentation has made serves.
+    """
     @_builtins.property
     def strategy(self) -> Global___Strategy:
         """The acquisition function."""
@@ -345,14 +388,52 @@ class Campaign(_message.Message):
         pretraining: _jobs_pb2.TrainingSettings | None = ...,
         first_strategy: Global___Strategy | None = ...,
         stopping: Global___StoppingRule | None = ...,
+        candidates: Global___CandidateSource.ValueType = ...,
+        refresh_rounds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_training", b"initial_training", "patch", b"patch", "pretraining", b"pretraining", "region", b"region", "round_training", b"round_training", "stopping", b"stopping", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "base_version", b"base_version", "batch_patches", b"batch_patches", "budget_patches", b"budget_patches", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_patches", b"initial_patches", "initial_training", b"initial_training", "model", b"model", "name", b"name", "patch", b"patch", "pool_patches", b"pool_patches", "pretraining", b"pretraining", "region", b"region", "round_training", b"round_training", "seed", b"seed", "state", b"state", "state_reason", b"state_reason", "stopping", b"stopping", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "base_version", b"base_version", "batch_patches", b"batch_patches", "budget_patches", b"budget_patches", "candidates", b"candidates", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_patches", b"initial_patches", "initial_training", b"initial_training", "model", b"model", "name", b"name", "patch", b"patch", "pool_patches", b"pool_patches", "pretraining", b"pretraining", "refresh_rounds", b"refresh_rounds", "region", b"region", "round_training", b"round_training", "seed", b"seed", "state", b"state", "state_reason", b"state_reason", "stopping", b"stopping", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Campaign: _TypeAlias = Campaign  # noqa: Y015
+
+@_typing.final
+class Cost(_message.Message):
+    """What labelling took, over the answers that stand. Answers that were undone
+    before their round was closed are not counted.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATCHES_FIELD_NUMBER: _builtins.int
+    LABELLED_VOXELS_FIELD_NUMBER: _builtins.int
+    STROKES_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    patches: _builtins.int
+    """Patches answered."""
+    labelled_voxels: _builtins.int
+    """Voxels that the answers label."""
+    strokes: _builtins.int
+    """Strokes or clicks, as the tools told them."""
+    seconds: _builtins.float
+    """Seconds of people, as the tools told them."""
+    def __init__(
+        self,
+        *,
+        patches: _builtins.int = ...,
+        labelled_voxels: _builtins.int = ...,
+        strokes: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labelled_voxels", b"labelled_voxels", "patches", b"patches", "seconds", b"seconds", "strokes", b"strokes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cost: _TypeAlias = Cost  # noqa: Y015
 
 @_typing.final
 class Round(_message.Message):
@@ -413,6 +494,7 @@ class Round(_message.Message):
     SECONDS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     STATE_TIME_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/campaigns/c/rounds/i; i counts from 1."""
     state: Global___RoundState.ValueType
@@ -447,6 +529,10 @@ class Round(_message.Message):
     def state_time(self) -> _timestamp_pb2.Timestamp:
         """When its state last changed."""
 
+    @_builtins.property
+    def cost(self) -> Global___Cost:
+        """What labelling it took, this round alone."""
+
     def __init__(
         self,
         *,
@@ -463,10 +549,11 @@ class Round(_message.Message):
         seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         state_time: _timestamp_pb2.Timestamp | None = ...,
+        cost: Global___Cost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "state_time", b"state_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "create_time", b"create_time", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "create_time", b"create_time", "evaluate_job", b"evaluate_job", "labelled_patches", b"labelled_patches", "metrics", b"metrics", "name", b"name", "rank_job", b"rank_job", "revision", b"revision", "seconds", b"seconds", "state", b"state", "state_time", b"state_time", "train_job", b"train_job", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "cost", b"cost", "create_time", b"create_time", "evaluate_job", b"evaluate_job", "labelled_patches", b"labelled_patches", "metrics", b"metrics", "name", b"name", "rank_job", b"rank_job", "revision", b"revision", "seconds", b"seconds", "state", b"state", "state_time", b"state_time", "train_job", b"train_job", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -127,8 +127,8 @@ class CampaignServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateRound(self, request, context):
-        """Opens the next round. ABORTED when the index is not the next one: somebody
-        else was faster.
+        """Opens the next round, while the last one is EVALUATING or DONE. ABORTED when
+        the index is not the next one: somebody else was faster.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,8 +48,8 @@ class CampaignServiceStub:
     that makes no sense, such as out of FINISHED.
     """
     CreateRound: _grpc.UnaryUnaryMultiCallable[_campaigns_pb2.CreateRoundRequest, _campaigns_pb2.CreateRoundResponse]
-    """Opens the next round. ABORTED when the index is not the next one: somebody
-    else was faster.
+    """Opens the next round, while the last one is EVALUATING or DONE. ABORTED when
+    the index is not the next one: somebody else was faster.
     """
     MoveRound: _grpc.UnaryUnaryMultiCallable[_campaigns_pb2.MoveRoundRequest, _campaigns_pb2.MoveRoundResponse]
     """Moves a round on. ABORTED when it is no longer in the expected state:
@@ -86,8 +86,8 @@ class CampaignServiceAsyncStub(CampaignServiceStub):
     that makes no sense, such as out of FINISHED.
     """
     CreateRound: _aio.UnaryUnaryMultiCallable[_campaigns_pb2.CreateRoundRequest, _campaigns_pb2.CreateRoundResponse]  # type: ignore[assignment]
-    """Opens the next round. ABORTED when the index is not the next one: somebody
-    else was faster.
+    """Opens the next round, while the last one is EVALUATING or DONE. ABORTED when
+    the index is not the next one: somebody else was faster.
     """
     MoveRound: _aio.UnaryUnaryMultiCallable[_campaigns_pb2.MoveRoundRequest, _campaigns_pb2.MoveRoundResponse]  # type: ignore[assignment]
     """Moves a round on. ABORTED when it is no longer in the expected state:
@@ -151,8 +151,8 @@ class CampaignServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _campaigns_pb2.CreateRoundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_campaigns_pb2.CreateRoundResponse, _abc.Awaitable[_campaigns_pb2.CreateRoundResponse]]:
-        """Opens the next round. ABORTED when the index is not the next one: somebody
-        else was faster.
+        """Opens the next round, while the last one is EVALUATING or DONE. ABORTED when
+        the index is not the next one: somebody else was faster.
         """
 
     @_abc_1.abstractmethod

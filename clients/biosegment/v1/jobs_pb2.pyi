@@ -746,28 +746,102 @@ class RankedPatch(_message.Message):
 Global___RankedPatch: _TypeAlias = RankedPatch  # noqa: Y015
 
 @_typing.final
+class UncertaintySearch(_message.Message):
+    """How candidates were found in an uncertainty volume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PATCHES_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    VOXELS_READ_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    """The volume (projects/p/volumes/v)."""
+    version: _builtins.str
+    """The model version that made it."""
+    patches: _builtins.int
+    """Candidates found in it; the others are random."""
+    exact: _builtins.bool
+    """Whether no free patch of the grid has a higher mean than those found."""
+    voxels_read: _builtins.int
+    """Voxels read, of all levels together."""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        version: _builtins.str = ...,
+        patches: _builtins.int = ...,
+        exact: _builtins.bool = ...,
+        voxels_read: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "patches", b"patches", "version", b"version", "volume", b"volume", "voxels_read", b"voxels_read"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UncertaintySearch: _TypeAlias = UncertaintySearch  # noqa: Y015
+
+@_typing.final
 class RankResult(_message.Message):
     """What a ranking chose, best first."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class SecondsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PATCHES_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
     candidates: _builtins.int
     """Candidates that were looked at."""
+    source: _builtins.str
+    """Where the candidates came from, in a sentence."""
     @_builtins.property
     def patches(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedPatch]:
         """The patches."""
+
+    @_builtins.property
+    def search(self) -> Global___UncertaintySearch:
+        """Where they came from, if an uncertainty volume was searched."""
+
+    @_builtins.property
+    def seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Seconds by part of the work: candidates, scoring, selection."""
 
     def __init__(
         self,
         *,
         patches: _abc.Iterable[Global___RankedPatch] | None = ...,
         candidates: _builtins.int = ...,
+        source: _builtins.str = ...,
+        search: Global___UncertaintySearch | None = ...,
+        seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["search", b"search"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "patches", b"patches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "patches", b"patches", "search", b"search", "seconds", b"seconds", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1230,6 +1304,7 @@ class SegmentSpec(_message.Message):
     SEGMENTATION_FIELD_NUMBER: _builtins.int
     BLOCK_FIELD_NUMBER: _builtins.int
     ENTROPY_VOLUME_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """The data set."""
     version: _builtins.str
@@ -1242,6 +1317,8 @@ class SegmentSpec(_message.Message):
     """The volume to make of the uncertainty (projects/p/volumes/v): entropy of
     the class probabilities in nats, float32; empty means none.
     """
+    round: _builtins.str
+    """The round that asked for it, if one did."""
     @_builtins.property
     def box(self) -> _types_pb2.Box:
         """The voxels to segment; absent means all. The output has the extent of the
@@ -1264,10 +1341,11 @@ class SegmentSpec(_message.Message):
         segmentation: _builtins.str = ...,
         block: _types_pb2.Shape | None = ...,
         entropy_volume: _builtins.str = ...,
+        round: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box", "dataset", b"dataset", "entropy_volume", b"entropy_volume", "segmentation", b"segmentation", "version", b"version", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box", "dataset", b"dataset", "entropy_volume", b"entropy_volume", "round", b"round", "segmentation", b"segmentation", "version", b"version", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

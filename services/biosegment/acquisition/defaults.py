@@ -50,6 +50,7 @@ def fill(campaign: pb.Campaign, shape: ZYX) -> None:
     campaign.initial_patches = min(campaign.initial_patches, campaign.budget_patches)
     if not campaign.HasField("region"):
         campaign.region.CopyFrom(Box.of_shape(shape).to_proto())
+    campaign.candidates = campaign.candidates or pb.CANDIDATE_SOURCE_POOL
     _fill_strategy(campaign.strategy, STRATEGY)
     if not campaign.base_version:
         blind = not campaign.HasField("pretraining")

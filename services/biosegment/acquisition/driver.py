@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from biosegment.acquisition import record, stopping
+from biosegment.acquisition import record, stopping, uncertainty
 from biosegment.client.errors import DomainError
 from biosegment.client.names import project_of
 from biosegment.client.stubs import AsyncStubs
@@ -63,14 +63,20 @@ class Driver:
             DomainError: A service refused or is away.
         """
         rounds = await record.rounds_of(self._stubs, campaign.name)
-        if not rounds or rounds[-1].state == pb.ROUND_STATE_DONE:
+        if not rounds:
             return await self._next_round(campaign, rounds, open_round)
         current = rounds[-1]
+        if current.state != pb.ROUND_STATE_RANKING:
+            # People have their proposals, or wait for nothing: now the measuring is due.
+            measured = await self._measure(campaign, rounds[:-1])
+            if measured.moved:
+                return measured
         steps: dict[int, Callable[[], Coroutine[Any, Any, Outcome]]] = {
-            pb.ROUND_STATE_RANKING: lambda: self._ranking(campaign, current),
+            pb.ROUND_STATE_RANKING: lambda: self._ranking(campaign, rounds),
             pb.ROUND_STATE_ANNOTATING: lambda: self._annotating(campaign, current, close_round),
             pb.ROUND_STATE_TRAINING: lambda: self._training(campaign, current),
-            pb.ROUND_STATE_EVALUATING: lambda: self._evaluating(campaign, current),
+            pb.ROUND_STATE_EVALUATING: lambda: self._evaluating(campaign, rounds, open_round),
+            pb.ROUND_STATE_DONE: lambda: self._next_round(campaign, rounds, open_round),
         }
         return await steps[current.state]()
 
@@ -86,18 +92,25 @@ class Driver:
         )
         return Outcome(True, reason)
 
+    async def _finish(self, campaign: pb.Campaign, rounds: list[pb.Round], reason: str) -> Outcome:
+        """Ends a campaign once every version of it is measured."""
+        measured = await self._measure(campaign, rounds)
+        waits = any(found.state == pb.ROUND_STATE_EVALUATING for found in rounds)
+        if measured.moved or waits:
+            return measured
+        return await self._end(campaign.name, pb.CAMPAIGN_STATE_FINISHED, reason)
+
     async def _next_round(
         self, campaign: pb.Campaign, rounds: list[pb.Round], allowed: bool
     ) -> Outcome:
         last = rounds[-1] if rounds else None
         index = record.index_of(last.name) + 1 if last else 1
-        labelled = last.labelled_patches if last else 0
-        if record.batch_size(campaign, labelled, index) == 0:
+        if _is_spent(campaign, last):
             reason = f"The budget of {campaign.budget_patches} patches is spent."
-            return await self._end(campaign.name, pb.CAMPAIGN_STATE_FINISHED, reason)
+            return await self._finish(campaign, rounds, reason)
         enough = stopping.by_metric(campaign.stopping, rounds)
         if enough:
-            return await self._end(campaign.name, pb.CAMPAIGN_STATE_FINISHED, enough)
+            return await self._finish(campaign, rounds, enough)
         if not allowed:
             return Outcome(False, f"Round {index} waits for a person to open it.")
         # A round that was closed without training has no version of its own.
@@ -131,12 +144,18 @@ class Driver:
         # The answer to a repeated start is the first one, as old as the job.
         return await record.job_of(self._stubs, answer.job.name)
 
-    async def _ranking(self, campaign: pb.Campaign, current: pb.Round) -> Outcome:
+    async def _ranking(self, campaign: pb.Campaign, rounds: list[pb.Round]) -> Outcome:
+        current = rounds[-1]
         if current.rank_job:
             job = await record.job_of(self._stubs, current.rank_job)
             if job.state == jobs_pb2.JOB_STATE_FAILED and EXHAUSTED in job.error.metadata:
-                return await self._end(campaign.name, pb.CAMPAIGN_STATE_FINISHED, job.error.message)
+                return await self._finish(campaign, rounds, job.error.message)
             return await self._unless_failed(campaign, job, "Candidates are being ranked")
+        if uncertainty.is_due(campaign, current):
+            job = await uncertainty.refresh(self._stubs, campaign, current)
+            if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
+                waiting = "The region is being segmented for its uncertainty"
+                return await self._unless_failed(campaign, job, waiting)
         answer = await self._stubs.jobs.CreateJob(
             jobs_pb2.CreateJobRequest(
                 parent=project_of(campaign.name),
@@ -178,7 +197,7 @@ class Driver:
         self, campaign: pb.Campaign, index: int, proposals: list[pb.Proposal]
     ) -> str | None:
         """Why nobody needs to label a round, None if it is worth it."""
-        ranked = 1 if campaign.base_version else 2
+        ranked = record.first_ranked(campaign)
         if index <= ranked:
             return None
         first = await record.proposals_of(self._stubs, campaign.name, round_index=ranked)
@@ -219,35 +238,60 @@ class Driver:
         if not campaign.HasField("evaluation"):
             await self._move(current, pb.ROUND_STATE_DONE, pb.Round(version=version))
             return Outcome(True, f"{version} was made; the round is over.")
-        plan = campaign.evaluation
-        answer = await self._stubs.inference.StartEvaluation(
-            inference_pb2.StartEvaluationRequest(
-                parent=project_of(campaign.name),
-                request_id=record.step_id(current.name, "evaluate"),
-                spec=jobs_pb2.EvaluateSpec(
-                    version=version,
-                    dataset=campaign.dataset,
-                    reference_volume=plan.reference_volume,
-                    box=plan.box if plan.HasField("box") else None,
-                    round=current.name,
-                ),
-            ),
-            timeout=_START_SECONDS,
-        )
-        await self._move(
-            current,
-            pb.ROUND_STATE_EVALUATING,
-            pb.Round(version=version, evaluate_job=answer.job.name),
-        )
-        return Outcome(True, f"{version} was made; its evaluation {answer.job.name} was started.")
+        # The next round comes first: people wait for its proposals, nobody for the measuring.
+        await self._move(current, pb.ROUND_STATE_EVALUATING, pb.Round(version=version))
+        return Outcome(True, f"{version} was made.")
 
-    async def _evaluating(self, campaign: pb.Campaign, current: pb.Round) -> Outcome:
-        job = await record.job_of(self._stubs, current.evaluate_job)
-        if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
-            return await self._unless_failed(campaign, job, "The new version is being measured")
-        metrics = job.result.evaluate_result.metrics
-        await self._move(current, pb.ROUND_STATE_DONE, pb.Round(metrics=metrics))
-        return Outcome(True, f"Round {record.index_of(current.name)} is over.")
+    async def _evaluating(
+        self, campaign: pb.Campaign, rounds: list[pb.Round], open_round: bool
+    ) -> Outcome:
+        """The newest version is to be measured, and the next round to be opened."""
+        first = campaign.stopping.patience or _is_spent(campaign, rounds[-1])
+        if open_round and not first:
+            return await self._next_round(campaign, rounds, open_round)
+        return await self._measure(campaign, rounds)
+
+    async def _measure(self, campaign: pb.Campaign, rounds: list[pb.Round]) -> Outcome:
+        """Has the versions of rounds measured, one step for one of them.
+
+        The result itself ends the round, in the registry.
+        """
+        waited = Outcome(False, "Every version is measured.")
+        for current in rounds:
+            if current.state != pb.ROUND_STATE_EVALUATING:
+                continue
+            if not current.evaluate_job:
+                return await self._start_evaluation(campaign, current)
+            job = await record.job_of(self._stubs, current.evaluate_job)
+            waited = await self._unless_failed(campaign, job, "The new version is being measured")
+            if waited.moved:
+                break
+        return waited
+
+    async def _start_evaluation(self, campaign: pb.Campaign, current: pb.Round) -> Outcome:
+        answer = await self._stubs.inference.StartEvaluation(
+            self._evaluation(campaign, current), timeout=_START_SECONDS
+        )
+        started = pb.Round(evaluate_job=answer.job.name)
+        await self._move(current, pb.ROUND_STATE_EVALUATING, started)
+        return Outcome(True, f"The evaluation {answer.job.name} of {current.version} was started.")
+
+    @staticmethod
+    def _evaluation(
+        campaign: pb.Campaign, current: pb.Round
+    ) -> inference_pb2.StartEvaluationRequest:
+        plan = campaign.evaluation
+        return inference_pb2.StartEvaluationRequest(
+            parent=project_of(campaign.name),
+            request_id=record.step_id(current.name, "evaluate"),
+            spec=jobs_pb2.EvaluateSpec(
+                version=current.version,
+                dataset=campaign.dataset,
+                reference_volume=plan.reference_volume,
+                box=plan.box if plan.HasField("box") else None,
+                round=current.name,
+            ),
+        )
 
     async def _unless_failed(
         self, campaign: pb.Campaign, job: jobs_pb2.Job, waiting: str
@@ -267,6 +311,12 @@ class Driver:
                 name=current.name, expected_state=current.state, state=state, round=what
             )
         )
+
+
+def _is_spent(campaign: pb.Campaign, last: pb.Round | None) -> bool:
+    """Whether the budget leaves nothing for another round."""
+    index = record.index_of(last.name) + 1 if last else 1
+    return record.batch_size(campaign, last.labelled_patches if last else 0, index) == 0
 
 
 def is_final(error: DomainError) -> bool:

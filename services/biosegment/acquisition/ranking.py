@@ -1,6 +1,7 @@
-"""The work of a rank job: draw a pool, have it scored, choose, and say what was chosen."""
+"""The work of a rank job: gather candidates, have them scored, choose, and say what was chosen."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from math import isfinite
@@ -9,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biosegment.acquisition import record
-from biosegment.acquisition.candidates import draw_pool, generator
+from biosegment.acquisition.candidates import generator
 from biosegment.acquisition.driver import EXHAUSTED
+from biosegment.acquisition.pool import Pool, gather
 from biosegment.acquisition.strategies.base import (
     Candidates,
     Choice,
@@ -20,6 +22,7 @@ from biosegment.acquisition.strategies.base import (
 )
 from biosegment.acquisition.strategies.random import Random
 from biosegment.acquisition.strategies.table import find
+from biosegment.client.connection import Connection
 from biosegment.client.errors import (
     FailedPreconditionError,
     InternalError,
@@ -31,11 +34,15 @@ from biosegment.runtime.worker import JobContext
 from biosegment.v1 import campaigns_pb2 as pb
 from biosegment.v1 import inference_pb2, jobs_pb2, registry_pb2
 
-_POOL, _SELECT, _DROPOUT = 1, 2, 3
+_SELECT, _DROPOUT = 2, 3
 
 
-async def rank(context: JobContext) -> jobs_pb2.JobResult:
+async def rank(context: JobContext, connection: Connection) -> jobs_pb2.JobResult:
     """Chooses the patches of a round.
+
+    Args:
+        context: Of the job.
+        connection: To reach the store, for whoever searches a volume.
 
     Raises:
         FailedPreconditionError: The region has no room for another patch.
@@ -49,22 +56,26 @@ async def rank(context: JobContext) -> jobs_pb2.JobResult:
     taken = [Box.from_proto(proposal.box) for proposal in proposed]
     strategy = strategy_of(campaign, index, current.base_version)
     region = await _region(context.stubs, campaign)
-    pool = await asyncio.to_thread(
-        draw_pool,
+    clock = _Clock()
+    pool = await gather(
+        context,
+        connection,
+        campaign,
+        current,
         region,
-        shape_of(campaign.patch),
-        campaign.pool_patches,
-        generator(campaign.seed, index, _POOL),
         taken=taken,
         max_overlap=strategy.parameters.max_overlap,
     )
-    if not pool:
+    if not pool.boxes:
         raise FailedPreconditionError(
             f"The region {region} of {campaign.name} has no room for another patch: all that fits "
             "is labelled.",
             **{EXHAUSTED: "true"},
         )
-    candidates = Candidates(boxes=pool, labelled=taken, progress=record.progress(campaign, index))
+    clock.lap("candidates")
+    candidates = Candidates(
+        boxes=pool.boxes, labelled=taken, progress=record.progress(campaign, index)
+    )
     others = await _ensemble(context.stubs, strategy, current.base_version)
     if strategy.ensemble_versions > 1 and not others:
         # One version cannot disagree with itself.
@@ -79,6 +90,7 @@ async def rank(context: JobContext) -> jobs_pb2.JobResult:
             ensemble_versions=others,
         )
         candidates = await _scored(context, request, strategy, candidates)
+    clock.lap("scoring")
     done = sum(proposal.state == pb.PROPOSAL_STATE_DONE for proposal in proposed)
     choices = await asyncio.to_thread(
         strategy.select,
@@ -87,7 +99,21 @@ async def rank(context: JobContext) -> jobs_pb2.JobResult:
         max(1, record.batch_size(campaign, done, index)),
         generator(campaign.seed, index, _SELECT),
     )
-    return _result(candidates, choices)
+    clock.lap("selection")
+    return _result(candidates, choices, pool, clock.seconds)
+
+
+class _Clock:
+    """Seconds of the parts of the work, one after the other."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._began = time.monotonic()
+
+    def lap(self, part: str) -> None:
+        """Books what has passed since the last part."""
+        ended = time.monotonic()
+        self.seconds[part], self._began = ended - self._began, ended
 
 
 def strategy_of(campaign: pb.Campaign, index: int, base_version: str) -> Strategy:
@@ -233,7 +259,9 @@ def _figures(scores: Sequence[inference_pb2.PatchScore], name: str) -> NDArray[n
     return np.array(figures, np.float64)
 
 
-def _result(candidates: Candidates, choices: Sequence[Choice]) -> jobs_pb2.JobResult:
+def _result(
+    candidates: Candidates, choices: Sequence[Choice], pool: Pool, seconds: dict[str, float]
+) -> jobs_pb2.JobResult:
     patches = [
         jobs_pb2.RankedPatch(
             box=candidates.boxes[choice.index].to_proto(),
@@ -245,5 +273,11 @@ def _result(candidates: Candidates, choices: Sequence[Choice]) -> jobs_pb2.JobRe
         for choice in choices
     ]
     return jobs_pb2.JobResult(
-        rank_result=jobs_pb2.RankResult(patches=patches, candidates=len(candidates.boxes))
+        rank_result=jobs_pb2.RankResult(
+            patches=patches,
+            candidates=len(candidates.boxes),
+            source=pool.source,
+            search=pool.search,
+            seconds=seconds,
+        )
     )

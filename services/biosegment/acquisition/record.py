@@ -96,6 +96,11 @@ def batch_size(campaign: pb.Campaign, labelled: int, round_index: int) -> int:
     return max(0, min(wanted, campaign.budget_patches - labelled))
 
 
+def first_ranked(campaign: pb.Campaign) -> int:
+    """The first round that a model which has seen labels ranks."""
+    return 1 if campaign.base_version else 2
+
+
 def progress(campaign: pb.Campaign, round_index: int) -> float:
     """How far a campaign is: 0 in the first round that a model ranks, 1 in the last.
 
@@ -107,6 +112,6 @@ def progress(campaign: pb.Campaign, round_index: int) -> float:
         round_index: From 1.
     """
     batches = -(-(campaign.budget_patches - campaign.initial_patches) // campaign.batch_patches)
-    first = 1 if campaign.base_version else 2
+    first = first_ranked(campaign)
     last = 1 + batches
     return min(1.0, max(0.0, (round_index - first) / max(1, last - first)))

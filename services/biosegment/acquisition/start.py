@@ -46,6 +46,7 @@ async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
         campaign.patch.CopyFrom(shape_proto(defaults.patch_for(network, shape)))
     defaults.fill(campaign, shape)
     _check_counts(campaign)
+    _check_candidates(campaign)
     stopping.check(campaign)
     region = Box.from_proto(campaign.region).within(shape, f"the data set {dataset.name}")
     if region.level != 0:
@@ -85,6 +86,26 @@ async def _architecture(stubs: AsyncStubs, model: registry_pb2.Model) -> trainin
         name=model.architecture, parameters=model.parameters
     )
     return (await stubs.training.ResolveArchitecture(request)).architecture
+
+
+def _check_candidates(campaign: pb.Campaign) -> None:
+    if campaign.candidates not in pb.CandidateSource.values():
+        raise InvalidArgumentError(
+            f"{campaign.candidates} is no source of candidates; take POOL or UNCERTAINTY_VOLUME.",
+            field="candidates",
+        )
+    if campaign.refresh_rounds < 0:
+        raise InvalidArgumentError(
+            f"refresh_rounds is {campaign.refresh_rounds}; it must not be negative.",
+            field="refresh_rounds",
+        )
+    uncertain = campaign.candidates == pb.CANDIDATE_SOURCE_UNCERTAINTY_VOLUME
+    if campaign.refresh_rounds and not uncertain:
+        raise InvalidArgumentError(
+            "refresh_rounds says how often an uncertainty volume is made; take the candidates from "
+            "the UNCERTAINTY_VOLUME, or leave it at 0.",
+            field="refresh_rounds",
+        )
 
 
 def _check_patch(patch: ZYX, region: Box, network: training_pb2.Architecture) -> None:

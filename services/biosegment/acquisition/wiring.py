@@ -20,4 +20,4 @@ async def setup(app: App, settings: AcquisitionSettings) -> None:
     )
     app.add_loop("conductor", conductor.run)
     app.add_loop("events", EventConsumer(app.bus, "acquisition", Listener(conductor).handle).run)
-    app.add_loop("rank", make_worker(app.bus, app.stubs, settings.host_name).run)
+    app.add_loop("rank", make_worker(app.bus, app.stubs, app.connection, settings.host_name).run)

@@ -1,5 +1,7 @@
 """Puts the inference service together."""
 
+from functools import partial
+
 from biosegment.inference.calls import Calls
 from biosegment.inference.servicer import InferenceServicer
 from biosegment.inference.settings import InferenceSettings
@@ -20,6 +22,7 @@ async def setup(app: App, settings: InferenceSettings) -> None:
         InferenceServicer(app.stubs, calls, settings),
         "biosegment.v1.InferenceService",
     )
+    app.add_loop("warm", partial(child.keep_warm, "biosegment.inference.child.region"))
     host = settings.host_name
     segment = JobWorker("segment", app.bus, app.stubs, SegmentHandler(calls), host=host)
     blocks = BlockWorker("segment", app.bus, app.stubs, BlocksHandler(calls), host=host)

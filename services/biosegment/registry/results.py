@@ -78,7 +78,7 @@ async def apply_result(
     elif wanted == "segment_spec":
         await apply_segment(session, job.name, job.segment_spec, complete=complete)
     elif wanted == "evaluate_spec":
-        await apply_evaluate(session, job.evaluate_spec, result.evaluate_result)
+        await apply_evaluate(session, job.name, job.evaluate_spec, result.evaluate_result)
     elif wanted == "search_spec" and result.search_result.HasField("train_result"):
         answer.search_result.train_result.version = await apply_train(
             session, job.name, job.search_spec.training, result.search_result.train_result
@@ -232,15 +232,19 @@ async def apply_segment(
 
 
 async def apply_evaluate(
-    session: AsyncSession, spec: jobs_pb2.EvaluateSpec, result: jobs_pb2.EvaluateResult
+    session: AsyncSession, job: str, spec: jobs_pb2.EvaluateSpec, result: jobs_pb2.EvaluateResult
 ) -> None:
-    """Adds the figures to the version, and to the round that asked for them."""
+    """Adds the figures to the version, and to the round that asked for them, which is then over."""
     metrics = finite(result.metrics)
     current = await require_round(session, spec.round, lock=True) if spec.round else None
     version = await require_version(session, spec.version, lock=True)
     version.metrics = {**version.metrics, **metrics}
     if current is not None:
         current.metrics = {**current.metrics, **metrics}
+        # Whoever started it may have been cut off before it could say so.
+        current.evaluate_job = current.evaluate_job or job
+        if current.state == campaigns_pb2.ROUND_STATE_EVALUATING:
+            enter(current, campaigns_pb2.ROUND_STATE_DONE)
 
 
 async def apply_rank(

@@ -103,6 +103,11 @@ def _serve(pipe: Connection) -> None:
             os._exit(0)
 
 
+def load(context: ChildContext, *, module: str) -> None:  # noqa: ARG001 - every task gets one
+    """A task that does nothing but import a module, so that later ones find it there."""
+    importlib.import_module(module)
+
+
 def _translate(error: BaseException) -> Exception:
     # torch is not imported here; its out-of-memory class is known by name.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -263,6 +268,25 @@ class Child:
                     f"The {self._name} process ended with code {code}{hint}.", exit_code=code
                 )
             )
+
+    async def keep_warm(self, module: str, stopping: asyncio.Event) -> None:
+        """A loop for an App: starts the process and has it import a module, before tasks come.
+
+        Loading torch takes seconds, which a person would wait for after the first batch, and again
+        after every restart of the service.
+        """
+        loading = asyncio.create_task(self.run(f"{__name__}:load", module=module))
+        stop = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait([loading, stop], return_when=asyncio.FIRST_COMPLETED)
+            if loading.done() and (error := loading.exception()) is not None:
+                # The first task will meet the same trouble, and report it.
+                _log.warning("child.not_warm", child=self._name, error=str(error)[:500])
+            await stop
+        finally:
+            for task in (loading, stop):
+                task.cancel()
+            await asyncio.gather(loading, stop, return_exceptions=True)
 
     def kill(self) -> None:
         """Ends the process at once."""

@@ -1,5 +1,7 @@
 """Puts the training service together."""
 
+from functools import partial
+
 from biosegment.runtime.app import App
 from biosegment.runtime.child import Child
 from biosegment.runtime.worker import JobWorker
@@ -18,6 +20,7 @@ async def setup(app: App, settings: TrainingServiceSettings) -> None:
         TrainingServicer(app.stubs),
         "biosegment.v1.TrainingService",
     )
+    app.add_loop("warm", partial(child.keep_warm, "biosegment.training.child.run"))
     for kind, handler in (
         ("train", TrainHandler(child, settings.connection)),
         ("search", SearchHandler(child, settings.connection)),

@@ -1,6 +1,7 @@
 """campaign: start, list, show, advance, pause, resume, stop, proposals, claim."""
 
 import getpass
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,6 +11,13 @@ from biosegment.cli.output import as_dict, show, show_all, tell, write_json
 from biosegment.cli.session import session_of
 
 campaign_app = typer.Typer(no_args_is_help=True, help="Active-learning campaigns.")
+
+
+class CandidateSource(StrEnum):
+    """Where the candidates of a round come from."""
+
+    POOL = "pool"
+    UNCERTAINTY_VOLUME = "uncertainty-volume"
 
 
 @campaign_app.command("start")
@@ -30,6 +38,14 @@ def start(
     initial: Annotated[int, typer.Option(min=0, help="Patches in the first round.")] = 0,
     batch: Annotated[int, typer.Option(min=0, help="Patches in every later round.")] = 0,
     pool: Annotated[int, typer.Option(min=0, help="Candidates looked at in each round.")] = 0,
+    candidates: Annotated[
+        CandidateSource,
+        typer.Option(help="Random patches, or those that an uncertainty volume points at."),
+    ] = CandidateSource.POOL,
+    refresh_rounds: Annotated[
+        int,
+        typer.Option(min=0, help="Make a fresh uncertainty volume in every so many rounds."),
+    ] = 0,
     budget: Annotated[int, typer.Option(min=0, help="Patches to label in all.")] = 0,
     region: Annotated[
         str | None, typer.Option(help=f"Where proposals may lie, {parse.BOX_HELP}")
@@ -75,10 +91,10 @@ def start(
     if evaluate_box is not None and reference is None:
         raise typer.BadParameter("--evaluate-box needs --reference.")
     plan = None if reference is None else (reference, parse.optional_box(evaluate_box))
-    from biosegment.v1.campaigns_pb2 import StoppingRule
+    from biosegment.v1 import campaigns_pb2
     from biosegment.v1.jobs_pb2 import TrainingSettings
 
-    stopping = StoppingRule(
+    stopping = campaigns_pb2.StoppingRule(
         uncertainty_fraction=stop_uncertainty, patience=stop_patience, min_gain=stop_gain
     )
     with session.client() as client:
@@ -101,6 +117,8 @@ def start(
             initial_training=TrainingSettings(steps=steps),
             round_training=TrainingSettings(steps=round_steps),
             stopping=stopping,
+            candidates=campaigns_pb2.CandidateSource.Value(f"CANDIDATE_SOURCE_{candidates.name}"),
+            refresh_rounds=refresh_rounds,
             seed=seed,
             automatic=automatic,
             validate_only=check,
@@ -123,13 +141,21 @@ def show_campaign(ctx: typer.Context, campaign: str) -> None:
     session = session_of(ctx)
     with session.client() as client:
         found, rounds = client.campaign(campaign), client.rounds(campaign)
+    from biosegment.client.verbs.campaigns import total_cost
+
+    cost = total_cost(rounds)
     if session.as_json:
-        write_json({**as_dict(found), "rounds": [as_dict(each) for each in rounds]})
+        told = [as_dict(each) for each in rounds]
+        write_json({**as_dict(found), "cost": as_dict(cost), "rounds": told})
         return
     show(session, found)
     typer.echo()
-    columns = ["name", "state", "labelled_patches", "version", "metrics", "seconds"]
+    columns = ["name", "state", "labelled_patches", "version", "metrics", "seconds", "cost"]
     show_all(session, rounds, columns, empty="No round was opened yet.")
+    typer.echo(
+        f"\nLabelled: {cost.patches} patches, {cost.labelled_voxels} voxels, with {cost.strokes} "
+        f"strokes in {cost.seconds:.0f} s of people's time."
+    )
 
 
 @campaign_app.command("advance")

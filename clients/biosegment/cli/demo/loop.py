@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from itertools import takewhile
 
 from biosegment.cli.demo.display import Display, Doing
 from biosegment.cli.demo.expert import Expert
@@ -33,7 +34,8 @@ def live(client: Client, campaign: str, expert: Expert, display: Display) -> lis
         while True:
             state = client.campaign(campaign)
             rounds = client.rounds(campaign)
-            over = [r for r in rounds if r.state == pb.ROUND_STATE_DONE]
+            # A round is over once its version is measured, which may be after the next has begun.
+            over = list(takewhile(lambda r: r.state == pb.ROUND_STATE_DONE, rounds))
             for ended in over[told:]:
                 display.say(sentence(ended))
             told = len(over)

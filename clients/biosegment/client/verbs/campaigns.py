@@ -1,6 +1,6 @@
 """Campaigns: start, advance, look at, and take proposals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -48,6 +48,8 @@ class CampaignVerbs(Verbs):
         initial_training: jobs_pb2.TrainingSettings | None = None,
         round_training: jobs_pb2.TrainingSettings | None = None,
         stopping: pb.StoppingRule | None = None,
+        candidates: "pb.CandidateSource.ValueType" = pb.CANDIDATE_SOURCE_UNSPECIFIED,
+        refresh_rounds: int = 0,
         seed: int = 0,
         automatic: bool = False,
         display_name: str = "",
@@ -77,6 +79,10 @@ class CampaignVerbs(Verbs):
             initial_training: How to train in the first round.
             round_training: How to fine-tune in later rounds.
             stopping: When to end before the budget is spent; None means never.
+            candidates: Where candidates come from: a random POOL, or the patches of the region
+                that the UNCERTAINTY_VOLUME of a segmentation by the model points at.
+            refresh_rounds: With UNCERTAINTY_VOLUME: make a fresh one in every so many rounds; 0
+                means that the newest one made by any segmentation serves.
             seed: Of every random choice.
             automatic: Each step starts the next by itself; otherwise only ``advance`` does.
             display_name: For people.
@@ -110,6 +116,8 @@ class CampaignVerbs(Verbs):
             initial_training=initial_training,
             round_training=round_training,
             stopping=stopping,
+            candidates=candidates,
+            refresh_rounds=refresh_rounds,
             evaluation=self._evaluation(evaluate_on),
             seed=seed,
             automatic=automatic,
@@ -187,6 +195,10 @@ class CampaignVerbs(Verbs):
             limit,
         )
 
+    async def cost(self, campaign: str) -> pb.Cost:
+        """What labelling a campaign took in all; each of ``rounds`` has its own share."""
+        return total_cost(await self.rounds(campaign))
+
     async def proposals(
         self,
         campaign: str,
@@ -251,3 +263,14 @@ class CampaignVerbs(Verbs):
         )
         answer = await self.stubs.campaigns.ReturnProposal(request, timeout=QUICK_SECONDS)
         return answer.proposal
+
+
+def total_cost(rounds: Iterable[pb.Round]) -> pb.Cost:
+    """What labelling rounds took in all."""
+    total = pb.Cost()
+    for each in rounds:
+        total.patches += each.cost.patches
+        total.labelled_voxels += each.cost.labelled_voxels
+        total.strokes += each.cost.strokes
+        total.seconds += each.cost.seconds
+    return total

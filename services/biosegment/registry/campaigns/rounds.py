@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import func, select
+from sqlalchemy import Integer, and_, cast, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +17,7 @@ from biosegment.registry.campaigns.campaigns import check_base, require_campaign
 from biosegment.registry.catalog.datasets import require_dataset
 from biosegment.registry.database import now
 from biosegment.registry.listing import after_number, list_page
+from biosegment.registry.tables.annotations import AnnotationRow
 from biosegment.registry.tables.campaigns import CampaignRow, ProposalRow, RoundRow
 from biosegment.registry.values import finite, timestamp
 from biosegment.v1 import campaigns_pb2 as pb
@@ -37,6 +38,10 @@ _TRANSITIONS: dict[int, Collection[int]] = {
     _DONE: (_DONE,),
 }
 
+_REVISION_AT = len("/annotations/") + 1
+# A round whose version is being measured keeps nobody from going on with it.
+_PASSED = (_EVALUATING, _DONE)
+
 
 async def create_round(
     session: AsyncSession, parent: str, index: int, base_version: str
@@ -53,7 +58,7 @@ async def create_round(
         InvalidArgumentError: A name is damaged.
         NotFoundError: There is no such campaign or version.
         FailedPreconditionError: The campaign is not active.
-        AbortedError: The index is not the next one, or the last round is not over.
+        AbortedError: The index is not the next one, or the last round has no model version yet.
     """
     campaign = await require_campaign(session, parent, lock=True)
     if campaign.state != pb.CAMPAIGN_STATE_ACTIVE:
@@ -63,7 +68,7 @@ async def create_round(
             name=parent,
         )
     last = await last_round(session, parent)
-    if index != (last.index if last else 0) + 1 or (last and last.state != _DONE):
+    if index != (last.index if last else 0) + 1 or (last and last.state not in _PASSED):
         stands = f"its newest is {last.index}, {round_word(last.state)}" if last else "it has none"
         raise AbortedError(
             f'Round {index} of "{parent}" cannot be opened: {stands}. Look at it again.',
@@ -196,32 +201,51 @@ async def list_rounds(
     Raises:
         InvalidArgumentError: page_size or page_token is wrong.
     """
-    counts = await _answered(session, campaign)
+    costs = await _costs(session, campaign)
     query = (
         select(RoundRow)
         .where(RoundRow.campaign == campaign, RoundRow.index > after_number(page_token))
         .order_by(RoundRow.index)
     )
     return await list_page(
-        session, query, page_size, lambda row: _message(row, counts), lambda row: row.index
+        session, query, page_size, lambda row: _message(row, costs), lambda row: row.index
     )
 
 
-async def _answered(session: AsyncSession, campaign: str) -> dict[int, int]:
+async def _costs(session: AsyncSession, campaign: str) -> dict[int, pb.Cost]:
+    """What the answers of each round that has some took, by its index."""
+    p, a = ProposalRow, AnnotationRow
+    # A proposal keeps the name of its annotation, which ends in the revision.
+    revision = cast(func.substr(p.annotation, func.length(p.dataset) + _REVISION_AT), Integer)
     rows = await session.execute(
-        select(ProposalRow.round_index, func.count())
-        .where(ProposalRow.campaign == campaign, ProposalRow.state == pb.PROPOSAL_STATE_DONE)
-        .group_by(ProposalRow.round_index)
+        select(
+            p.round_index,
+            func.count(),
+            func.sum(a.labelled_voxels),
+            func.sum(a.strokes),
+            func.sum(a.seconds_spent),
+        )
+        .outerjoin(a, and_(a.dataset == p.dataset, a.revision == revision))
+        .where(p.campaign == campaign, p.state == pb.PROPOSAL_STATE_DONE)
+        .group_by(p.round_index)
     )
-    return dict(rows.all())
+    return {
+        index: pb.Cost(
+            patches=patches,
+            labelled_voxels=int(voxels or 0),
+            strokes=int(strokes or 0),
+            seconds=seconds or 0.0,
+        )
+        for index, patches, voxels, strokes, seconds in rows
+    }
 
 
 async def to_proto(session: AsyncSession, row: RoundRow) -> pb.Round:
     """The message of a row."""
-    return _message(row, await _answered(session, row.campaign))
+    return _message(row, await _costs(session, row.campaign))
 
 
-def _message(row: RoundRow, answered: dict[int, int]) -> pb.Round:
+def _message(row: RoundRow, costs: dict[int, pb.Cost]) -> pb.Round:
     return pb.Round(
         name=row.name,
         state=pb.RoundState.ValueType(row.state),
@@ -232,10 +256,11 @@ def _message(row: RoundRow, answered: dict[int, int]) -> pb.Round:
         train_job=row.train_job,
         evaluate_job=row.evaluate_job,
         metrics=row.metrics,
-        labelled_patches=sum(count for index, count in answered.items() if index <= row.index),
+        labelled_patches=sum(cost.patches for index, cost in costs.items() if index <= row.index),
         seconds=row.seconds,
         create_time=timestamp(row.create_time),
         state_time=timestamp(row.state_time),
+        cost=costs.get(row.index, pb.Cost()),
     )
 
 
