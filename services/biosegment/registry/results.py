@@ -79,7 +79,7 @@ async def apply_result(
         await apply_segment(session, job.name, job.segment_spec, complete=complete)
     elif wanted == "evaluate_spec":
         await apply_evaluate(session, job.evaluate_spec, result.evaluate_result)
-    # An export leaves no trace in the record but its job.
+    # Exports and instances leave no trace in the record but their jobs.
     return answer
 
 

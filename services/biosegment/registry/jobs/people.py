@@ -23,6 +23,7 @@ _KINDS = {
     "train_spec": jobs_pb2.JOB_KIND_TRAIN,
     "segment_spec": jobs_pb2.JOB_KIND_SEGMENT,
     "evaluate_spec": jobs_pb2.JOB_KIND_EVALUATE,
+    "instances_spec": jobs_pb2.JOB_KIND_INSTANCES,
 }
 
 
