@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from biosegment.cli.commands import annotate, campaign, compute, data, job, model, platform
+from biosegment.cli.commands import (
+    annotate,
+    campaign,
+    compute,
+    data,
+    instances,
+    job,
+    model,
+    platform,
+)
 from biosegment.cli.session import Session
 from biosegment.client.errors import DomainError
 
@@ -71,4 +80,5 @@ model.register(app)
 campaign.register(app)
 annotate.register(app)
 compute.register(app)
+instances.register(app)
 job.register(app)

@@ -6,12 +6,21 @@ from biosegment.client.health import Health, check_all
 from biosegment.client.verbs.annotations import AnnotationVerbs
 from biosegment.client.verbs.campaigns import CampaignVerbs
 from biosegment.client.verbs.compute import ComputeVerbs
+from biosegment.client.verbs.instances import InstanceVerbs
 from biosegment.client.verbs.jobs import JobVerbs
 from biosegment.client.verbs.record import RecordVerbs
 from biosegment.client.verbs.volumes import VolumeVerbs
 
 
-class AsyncClient(RecordVerbs, VolumeVerbs, AnnotationVerbs, CampaignVerbs, ComputeVerbs, JobVerbs):
+class AsyncClient(
+    RecordVerbs,
+    VolumeVerbs,
+    AnnotationVerbs,
+    CampaignVerbs,
+    ComputeVerbs,
+    InstanceVerbs,
+    JobVerbs,
+):
     """BioSegment from async code.
 
     Names may be short (``liver``, ``unet/3``) and then belong to the client's project, or full
