@@ -31,11 +31,12 @@ _BLOCK_VOXELS = 1 << 24
 _SPLIT_BLOCK_VOXELS = 1 << 22
 _MAX_BLOCK_VOXELS = 1 << 27
 _MAX_NECK_VOXELS = 256
-_LONG_RUNS_FROM = 256
-_RUN_LENGTH = 4
+# Short runs share a small job out; long ones spread the cost of a claim.
+_RUNS = 64
+_MAX_RUN_LENGTH = 16
 # Measured on Linux: the interpreter with its libraries, and what each voxel of a block costs.
-_PROCESS_BYTES = 300 << 20
-_VOXEL_BYTES, _FILL_VOXEL_BYTES, _SPLIT_VOXEL_BYTES = 24, 44, 80
+_PROCESS_BYTES = 250 << 20
+_VOXEL_BYTES, _FILL_VOXEL_BYTES, _SPLIT_VOXEL_BYTES = 24, 30, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,5 +218,5 @@ def blocks(recipe: Recipe) -> jobs_pb2.PlanBlocksRequest:
     return jobs_pb2.PlanBlocksRequest(
         box=recipe.grid.box.to_proto(),
         block=shape_proto(recipe.grid.block),
-        run_length=_RUN_LENGTH if len(recipe.grid) >= _LONG_RUNS_FROM else 1,
+        run_length=max(1, min(len(recipe.grid) // _RUNS, _MAX_RUN_LENGTH)),
     )

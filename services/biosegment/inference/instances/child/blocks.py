@@ -1,35 +1,24 @@
 """The steps that go block by block. Doing a block twice writes the same once more."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biosegment.client.connection import Connection
 from biosegment.client.errors import JobCancelledError
-from biosegment.client.stubs import SyncStubs
 from biosegment.inference.instances.child.join import join
 from biosegment.inference.instances.child.label import label
 from biosegment.inference.instances.child.measure import measure
 from biosegment.inference.instances.child.overlap import extended, owners
-from biosegment.inference.instances.child.parts import BEYOND, FINAL, JOIN, LABEL, Parts
+from biosegment.inference.instances.child.parts import BEYOND, FINAL, JOIN, LABEL
 from biosegment.inference.instances.child.record import beyond, record
+from biosegment.inference.instances.child.session import session
 from biosegment.inference.instances.recipe import Places, Recipe
-from biosegment.runtime.arrays import VolumeArray
 from biosegment.runtime.child import ChildContext, portable
 
 _TABLES_KEPT = 64
-
-
-@contextmanager
-def opened(connection: str) -> Iterator[SyncStubs]:
-    """Stubs by the path of a connection file."""
-    with SyncStubs(Connection.load(Path(connection))) as stubs:
-        yield stubs
 
 
 def _each(context: ChildContext, blocks: list[int], work: Callable[[int], None]) -> None:
@@ -50,59 +39,51 @@ def label_blocks(
     context: ChildContext, *, connection: str, places: Places, recipe: Recipe, blocks: list[int]
 ) -> None:
     """First phase: the fragments of each block, under ids of its own."""
-    with opened(connection) as stubs:
-        source = VolumeArray.open(stubs, places.source).ready()
-        fragments = VolumeArray.open(stubs, places.fragments)
-        parts = Parts(stubs, places.parts)
+    job = session(connection, places)
 
-        def work(block: int) -> None:
-            box = recipe.grid[block]
-            made = label(source.read, box, recipe)
-            fragments.write(box, made.labels[tuple(slice(0, n) for n in box.shape)])
-            parts.write(BEYOND, block, **beyond(made, box))
-            summary = record(made, box, recipe.shape, contacts=recipe.fill_holes)
-            parts.write(LABEL, block, **summary)
+    def work(block: int) -> None:
+        box = recipe.grid[block]
+        made = label(job.source.read, box, recipe)
+        job.fragments.write(box, made.labels[tuple(slice(0, n) for n in box.shape)])
+        job.parts.write(BEYOND, block, **beyond(made, box))
+        summary = record(made, box, recipe.shape, contacts=recipe.fill_holes)
+        job.parts.write(LABEL, block, **summary)
 
-        _each(context, blocks, work)
+    _each(context, blocks, work)
 
 
 def join_blocks(
     context: ChildContext, *, connection: str, places: Places, recipe: Recipe, blocks: list[int]
 ) -> None:
     """Second phase: which fragments of neighbouring blocks are one."""
-    with opened(connection) as stubs:
-        fragments = VolumeArray.open(stubs, places.fragments)
-        parts = Parts(stubs, places.parts)
+    job = session(connection, places)
 
-        def work(block: int) -> None:
-            mine = parts.read(BEYOND, block)
-            parts.write(JOIN, block, pairs=join(block, mine, recipe.grid, fragments.read))
+    def work(block: int) -> None:
+        mine = job.parts.read(BEYOND, block)
+        job.parts.write(JOIN, block, pairs=join(block, mine, recipe.grid, job.fragments.read))
 
-        _each(context, blocks, work)
+    _each(context, blocks, work)
 
 
 def number_blocks(
     context: ChildContext, *, connection: str, places: Places, recipe: Recipe, blocks: list[int]
 ) -> None:
     """Third phase: the final ids of each block, and its share of what is measured."""
-    with opened(connection) as stubs:
-        fragments = VolumeArray.open(stubs, places.fragments)
-        volume = VolumeArray.open(stubs, places.volume)
-        parts = Parts(stubs, places.parts)
+    job = session(connection, places)
 
-        @lru_cache(_TABLES_KEPT)
-        def finals(block: int) -> NDArray[np.uint32]:
-            found: NDArray[Any] = parts.read(FINAL, block)["ids"]
-            return found.astype(np.uint32, copy=False)
+    @lru_cache(_TABLES_KEPT)
+    def finals(block: int) -> NDArray[np.uint32]:
+        found: NDArray[Any] = job.parts.read(FINAL, block)["ids"]
+        return found.astype(np.uint32, copy=False)
 
-        def work(block: int) -> None:
-            box = recipe.grid[block]
-            around = extended(box, recipe.shape)
-            labels = fragments.read(around)
-            for owner, part in owners(recipe.grid, around):
-                place = part.relative_to(around.start).slices
-                labels[place] = finals(owner)[labels[place]]
-            volume.write(box, labels[tuple(slice(0, n) for n in box.shape)])
-            parts.write_pieces(block, measure(labels, box, recipe.shape))
+    def work(block: int) -> None:
+        box = recipe.grid[block]
+        around = extended(box, recipe.shape)
+        labels = job.fragments.read(around)
+        for owner, part in owners(recipe.grid, around):
+            place = part.relative_to(around.start).slices
+            labels[place] = finals(owner)[labels[place]]
+        job.volume.write(box, labels[tuple(slice(0, n) for n in box.shape)])
+        job.parts.write_pieces(block, measure(labels, box, recipe.shape))
 
-        _each(context, blocks, work)
+    _each(context, blocks, work)

@@ -46,6 +46,8 @@ def measure(labels: NDArray[np.uint32], box: Box, shape: ZYX) -> Pieces:
     ids = np.zeros(1 + len(names.keys() - {0}), np.int64)
     for name, place in names.items():
         ids[int(place)] = int(name)
+    if len(ids) == 1:
+        return total([], 0)
     z, y, x = box.shape
     own = np.ascontiguousarray(compact[:z, :y, :x])
     counted = _statistics(own, len(ids))

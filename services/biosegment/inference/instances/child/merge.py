@@ -175,7 +175,8 @@ def _adopt(groups: Ints, cored: NDArray[np.bool_], edges: Ints) -> Ints:
     open_ = (ends[:, 0] != ends[:, 1]) & ~(has_core[ends[:, 0]] & has_core[ends[:, 1]])
     pairs, inverse = np.unique(ends[open_], axis=0, return_inverse=True)
     overlap = _summed(inverse.reshape(-1), edges[open_, 3], len(pairs))
-    parent, seeded = list(range(count)), has_core.tolist()
+    nodes, ends_of = np.unique(pairs, return_inverse=True)
+    parent, seeded = list(range(len(nodes))), has_core[nodes].tolist()
 
     def root(node: int) -> int:
         while parent[node] != node:
@@ -183,13 +184,15 @@ def _adopt(groups: Ints, cored: NDArray[np.bool_], edges: Ints) -> Ints:
             node = parent[node]
         return node
 
-    for a, b in pairs[np.argsort(-overlap, kind="stable")].tolist():
+    order = np.argsort(-overlap, kind="stable")
+    for a, b in ends_of.reshape(pairs.shape)[order].tolist():
         low, high = sorted((root(a), root(b)))
         if low != high and not (seeded[low] and seeded[high]):
             parent[high] = low
             seeded[low] = seeded[low] or seeded[high]
-    roots = np.array([root(node) for node in range(count)])
-    return _in_order(roots[groups])
+    adopted = np.arange(count)
+    adopted[nodes] = nodes[[root(node) for node in range(len(nodes))]]
+    return _in_order(adopted[groups])
 
 
 def _filled(finals: Ints, nodes: _Nodes, same: Ints) -> Ints:

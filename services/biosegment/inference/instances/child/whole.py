@@ -6,13 +6,13 @@ from biosegment.client import names
 from biosegment.client.errors import NotFoundError
 from biosegment.client.stubs import SyncStubs
 from biosegment.inference.instances.child import table
-from biosegment.inference.instances.child.blocks import opened
 from biosegment.inference.instances.child.measure import total
 from biosegment.inference.instances.child.merge import merge
-from biosegment.inference.instances.child.parts import FINAL, JOIN, LABEL, Parts
+from biosegment.inference.instances.child.parts import FINAL, JOIN, LABEL
+from biosegment.inference.instances.child.session import close, session
 from biosegment.inference.instances.recipe import Places, Recipe
 from biosegment.runtime import objects
-from biosegment.runtime.arrays import VolumeArray, build_pyramid
+from biosegment.runtime.arrays import build_pyramid
 from biosegment.runtime.child import ChildContext
 from biosegment.v1 import registry_pb2
 
@@ -26,18 +26,17 @@ def merge_all(context: ChildContext, *, connection: str, places: Places, recipe:
     """Settles which fragments are one, and leaves each block the final ids of its own."""
     blocks = len(recipe.grid)
     _progress(context, 0, 2 * blocks, "merging")
-    with opened(connection) as stubs:
-        parts = Parts(stubs, places.parts)
-        merged = merge(
-            parts.every(LABEL, blocks),
-            (found["pairs"] for found in parts.every(JOIN, blocks)),
-            min_voxels=recipe.min_voxels,
-            fill_holes=recipe.fill_holes,
-        )
-        for block in range(blocks):
-            _progress(context, blocks + block, 2 * blocks, "merging")
-            parts.write(FINAL, block, ids=merged.table(block))
-        parts.write_classes(merged.classes, merged.dropped)
+    parts = session(connection, places).parts
+    merged = merge(
+        parts.every(LABEL, blocks),
+        (found["pairs"] for found in parts.every(JOIN, blocks)),
+        min_voxels=recipe.min_voxels,
+        fill_holes=recipe.fill_holes,
+    )
+    for block in range(blocks):
+        _progress(context, blocks + block, 2 * blocks, "merging")
+        parts.write(FINAL, block, ids=merged.table(block))
+    parts.write_classes(merged.classes, merged.dropped)
 
 
 def tabulate(
@@ -62,33 +61,32 @@ def tabulate(
     Returns:
         instances, dropped and voxels.
     """
-    with opened(connection) as stubs:
-        try:
-            note = table.note_of(objects.read(stubs, places.parquet))
-        except NotFoundError:
-            note = {}
-        if note.get("job") == places.job:
-            return note
-        _progress(context, 0, 1, "table")
-        parts = Parts(stubs, places.parts)
-        classes, dropped = parts.classes()
-        whole = total(parts.every_pieces(len(recipe.grid)), len(classes))
-        measured = table.columns(
-            whole, classes, _class_names(stubs, places), recipe.voxel_size, recipe.shape
-        )
-        note = {
-            "job": places.job,
-            "volume": places.volume,
-            "instances": len(classes),
-            "dropped": dropped,
-            "voxels": int(whole.voxels.sum()),
-        }
-        facts = _facts(stubs, places, recipe, dataset, segmentation)
-        made = table.table(measured, facts, note)
-        objects.write(stubs, places.csv, table.to_csv(made))
-        # Last, because it says that both are there.
-        objects.write(stubs, places.parquet, table.to_parquet(made))
+    job = session(connection, places)
+    try:
+        note = table.note_of(objects.read(job.stubs, places.parquet))
+    except NotFoundError:
+        note = {}
+    if note.get("job") == places.job:
         return note
+    _progress(context, 0, 1, "table")
+    classes, dropped = job.parts.classes()
+    whole = total(job.parts.every_pieces(len(recipe.grid)), len(classes))
+    measured = table.columns(
+        whole, classes, _class_names(job.stubs, places), recipe.voxel_size, recipe.shape
+    )
+    note = {
+        "job": places.job,
+        "volume": places.volume,
+        "instances": len(classes),
+        "dropped": dropped,
+        "voxels": int(whole.voxels.sum()),
+    }
+    facts = _facts(job.stubs, places, recipe, dataset, segmentation)
+    made = table.table(measured, facts, note)
+    objects.write(job.stubs, places.csv, table.to_csv(made))
+    # Last, because it says that both are there.
+    objects.write(job.stubs, places.parquet, table.to_parquet(made))
+    return note
 
 
 def _class_names(stubs: SyncStubs, places: Places) -> dict[int, str]:
@@ -119,13 +117,12 @@ def _facts(
 
 def fill_levels(context: ChildContext, *, connection: str, places: Places) -> None:
     """Fills the coarser levels of the instance volume."""
-    with opened(connection) as stubs:
-        volume = VolumeArray.open(stubs, places.volume)
-        build_pyramid(volume, lambda done, units: _progress(context, done, units, "pyramid"))
+    volume = session(connection, places).volume
+    build_pyramid(volume, lambda done, units: _progress(context, done, units, "pyramid"))
 
 
 def clean(context: ChildContext, *, connection: str, places: Places) -> None:
     """Removes the intermediate objects."""
     context.check()
-    with opened(connection) as stubs:
-        Parts(stubs, places.parts).delete()
+    session(connection, places).parts.delete()
+    close()
