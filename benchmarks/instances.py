@@ -1,8 +1,9 @@
 """What telling instances apart in blocks costs beside doing it at once, and in how much memory.
 
 Brings up a platform of its own, imports labels of two sizes, and has their instances found and
-measured: the whole job, from the start of it to its end, tables and pyramid included. The bare limit
-is cc3d on the whole array in memory, components and statistics. The last line is one JSON object.
+measured: the whole job, from the start of it to its end, tables and pyramid included. The bare
+limit is cc3d on the whole array in memory, components and statistics. The last line is one JSON
+object.
 """
 
 import argparse
@@ -25,19 +26,21 @@ from biosegment.v1 import jobs_pb2
 
 TILE = (64, 256, 256)
 VOXEL = (8.0, 8.0, 8.0)
+# The write unit of volumes from 64 Mvoxel on, so that both sizes have the same blocks.
+BLOCK = (256, 128, 128)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--tiles", type=int, default=16, help="tiles of 64 × 256 × 256 at most")
+    arguments.add_argument("--tiles", type=int, default=48, help="tiles of 64 × 256 × 256, at most")
     arguments.add_argument("--fill-holes", action="store_true", help="fill holes too")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         options = Options(home=Path(folder) / "home", import_roots=[Path(folder)])
         with Platform(options) as platform, Client(platform.connection) as client:
             client.put_label_class(1, "blobs")
-            # The first job also starts the child and loads its libraries.
-            sizes = {"first": 1, "small": 2, "large": given.tiles}
+            # The first job also starts the children and loads their libraries.
+            sizes = {"first": 1, "small": 16, "large": given.tiles}
             found = {
                 name: measured(client, platform, Path(folder), name, tiles, given.fill_holes)
                 for name, tiles in sizes.items()
@@ -74,7 +77,7 @@ def measured(
     expected = int(whole.max())
     del whole
     begin = time.perf_counter()
-    job = client.wait(client.instances(source, volume=name, fill_holes=fill_holes))
+    job = client.wait(client.instances(source, volume=name, fill_holes=fill_holes, block=BLOCK))
     seconds = time.perf_counter() - begin
     assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED
     assert job.result.instances_result.instances == expected

@@ -34,8 +34,8 @@ class Labels:
 
 
 def find(world: World, name: str, source: str, **more: Any) -> jobs_pb2.Job:
-    options: dict[str, Any] = {"fill_holes": True, "min_voxels": 30, **more}
-    return world.client.instances(source, volume=name, **options)
+    options: dict[str, Any] = {"fill_holes": True, "min_voxels": 30, "block": (16, 101, 103)}
+    return world.client.instances(source, volume=name, **options, **more)
 
 
 def rows(world: World, volume: str) -> list[dict[str, str]]:
@@ -148,6 +148,28 @@ def test_a_worker_killed_in_any_phase_changes_nothing(
     assert (ended.state, ended.blocks.quarantined) == (SUCCEEDED, 0)
     assert np.array_equal(client.read(f"projects/default/volumes/{name}"), labels.instances)
     assert rows(world, name) == labels.rows
+
+
+def test_a_block_that_cannot_be_read_is_named_and_tried_again_when_it_can(
+    world: World, labels: Labels
+) -> None:
+    client = world.client
+    folder = world.platform.home.store / "default" / "cells-reference.zarr" / "0"
+    shard = sorted(path for path in (folder / "c").rglob("*") if path.is_file())[0]
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    try:
+        job = find(world, "poisoned", labels.volume)
+        with pytest.raises(FailedPreconditionError, match=r"of \d+ blocks failed .*job retry"):
+            client.wait(job, timeout=120)
+        failed = client.job(job.name)
+        assert failed.blocks.phase == 0
+        assert 0 < failed.blocks.quarantined < failed.blocks.total
+        assert client.volume("poisoned").state == storage_pb2.VOLUME_STATE_WRITING
+    finally:
+        shard.write_bytes(whole)
+    assert client.wait(client.retry(job.name), timeout=120).state == SUCCEEDED
+    assert rows(world, "poisoned") == labels.rows
 
 
 def test_every_service_killed_at_once_changes_nothing(world: World, labels: Labels) -> None:

@@ -19,6 +19,9 @@ class InferenceSettings(ServiceSettings):
         "evaluate want a GPU, instances does not",
     )
 
+    instance_processes: int = Field(
+        default=2, ge=1, le=256, description="Blocks of instances worked on at a time"
+    )
     forward_pixels: int = Field(
         default=1 << 20,
         ge=1 << 12,

@@ -8,20 +8,14 @@ from biosegment.inference.settings import InferenceSettings
 from biosegment.inference.worker import BlocksHandler, EvaluateHandler, SegmentHandler
 from biosegment.runtime.app import App
 from biosegment.runtime.child import Child
-from biosegment.runtime.worker import BlocksHandler as AnyBlocksHandler
-from biosegment.runtime.worker import BlockWorker, JobHandler, JobWorker
+from biosegment.runtime.worker import BlockWorker, JobWorker
 from biosegment.v1 import inference_pb2_grpc, instances_pb2_grpc
 
 
 async def setup(app: App, settings: InferenceSettings) -> None:
-    """Adds servicers and workers.
-
-    One child serves all networks, since there is one device to share; instances have their own,
-    which needs none.
-    """
-    child, instances = Child("inference"), Child("instances")
+    """Adds servicers, and workers for the kinds of jobs that this process takes."""
+    child = Child("inference")
     app.on_close(child.close)
-    app.on_close(instances.close)
     calls = Calls(child, settings.connection, settings.forward_pixels)
     app.add_servicer(
         inference_pb2_grpc.add_InferenceServiceServicer_to_server,
@@ -33,18 +27,27 @@ async def setup(app: App, settings: InferenceSettings) -> None:
         InstanceServicer(app.stubs),
         "biosegment.v1.InstanceService",
     )
-    jobs: dict[str, JobHandler] = {
-        "segment": SegmentHandler(calls),
-        "evaluate": EvaluateHandler(calls),
-        "instances": InstancesHandler(instances, settings.connection),
-    }
-    blocks: dict[str, AnyBlocksHandler] = {
-        "segment": BlocksHandler(calls),
-        "instances": InstanceBlocksHandler(instances, settings.connection),
-    }
-    for kind in settings.kinds:
-        worker = JobWorker(kind, app.bus, app.stubs, jobs[kind], host=settings.host_name)
-        app.add_loop(kind, worker.run)
-        if kind in blocks:
-            taker = BlockWorker(kind, app.bus, app.stubs, blocks[kind], host=settings.host_name)
-            app.add_loop(f"{kind}-blocks", taker.run)
+    host = settings.host_name
+    if "segment" in settings.kinds:
+        segment = JobWorker("segment", app.bus, app.stubs, SegmentHandler(calls), host=host)
+        blocks = BlockWorker("segment", app.bus, app.stubs, BlocksHandler(calls), host=host)
+        app.add_loop("segment", segment.run)
+        app.add_loop("segment-blocks", blocks.run)
+    if "evaluate" in settings.kinds:
+        evaluate = JobWorker("evaluate", app.bus, app.stubs, EvaluateHandler(calls), host=host)
+        app.add_loop("evaluate", evaluate.run)
+    if "instances" in settings.kinds:
+        _add_instances(app, settings)
+
+
+def _add_instances(app: App, settings: InferenceSettings) -> None:
+    """Instances need no device: each block in work has a child of its own."""
+    children = [Child(f"instances-{n}") for n in range(settings.instance_processes)]
+    job = InstancesHandler(children[0], settings.connection)
+    worker = JobWorker("instances", app.bus, app.stubs, job, host=settings.host_name)
+    app.add_loop("instances", worker.run)
+    for n, child in enumerate(children):
+        app.on_close(child.close)
+        handler = InstanceBlocksHandler(child, settings.connection)
+        taker = BlockWorker("instances", app.bus, app.stubs, handler, host=settings.host_name)
+        app.add_loop(f"instances-blocks-{n}", taker.run)

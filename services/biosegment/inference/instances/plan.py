@@ -22,13 +22,13 @@ _CUBE: ZYX = (64, 64, 64)
 _SHEET: ZYX = (16, 256, 256)
 # As storage does: from here on people look at sections.
 _SHEET_ANISOTROPY = 4.0
-# Small volumes are cut small, so that several workers find work in them.
-_PIECES = 64
-_LEAST_VOXELS = 1 << 18
-_UNIT_VOXELS = 1 << 22
-_BLOCK_VOXELS = 1 << 24
+# Small volumes are cut small, so that several workers find work in them, but not so small that
+# claims cost more than blocks.
+_PIECES = 16
+_UNIT_VOXELS = (1 << 18, 1 << 22)
+_BLOCK_VOXELS = (1 << 20, 1 << 24)
 # The watershed is slow, and holds far more for each voxel.
-_SPLIT_BLOCK_VOXELS = 1 << 22
+_SPLIT_BLOCK_VOXELS = (1 << 19, 1 << 22)
 _MAX_BLOCK_VOXELS = 1 << 27
 _MAX_NECK_VOXELS = 256
 # Short runs share a small job out; long ones spread the cost of a claim.
@@ -132,8 +132,9 @@ def chunk_and_unit(shape: ZYX, voxel_size: types_pb2.VoxelSize) -> tuple[ZYX, ZY
     return (z, y, x), _grown((z, y, x), shape, _piece(shape, _UNIT_VOXELS))
 
 
-def _piece(shape: ZYX, most: int) -> int:
-    return min(max(prod(shape) // _PIECES, _LEAST_VOXELS), most)
+def _piece(shape: ZYX, limits: tuple[int, int]) -> int:
+    least, most = limits
+    return min(max(prod(shape) // _PIECES, least), most)
 
 
 def _grown(unit: ZYX, shape: ZYX, limit: int) -> ZYX:
@@ -149,8 +150,8 @@ def _grown(unit: ZYX, shape: ZYX, limit: int) -> ZYX:
 
 def _block(spec: jobs_pb2.InstancesSpec, shape: ZYX, unit: ZYX) -> ZYX:
     if not spec.HasField("block"):
-        most = _SPLIT_BLOCK_VOXELS if spec.split_nm else _BLOCK_VOXELS
-        return _grown(unit, shape, _piece(shape, most))
+        limits = _SPLIT_BLOCK_VOXELS if spec.split_nm else _BLOCK_VOXELS
+        return _grown(unit, shape, _piece(shape, limits))
     asked = shape_of(spec.block)
     if min(asked) < 1:
         raise InvalidArgumentError(

@@ -12,7 +12,7 @@ from biosegment.inference import starts
 from biosegment.inference.instances import plan as plans
 from biosegment.inference.instances.recipe import tables_of
 from biosegment.v1 import instances_pb2 as pb
-from biosegment.v1 import instances_pb2_grpc, jobs_pb2, storage_pb2
+from biosegment.v1 import instances_pb2_grpc, jobs_pb2, storage_pb2, types_pb2
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _PIECE_BYTES = 1 << 20
@@ -67,6 +67,9 @@ class InstanceServicer(instances_pb2_grpc.InstanceServiceServicer):
         parquet, csv = tables_of(request.volume)
         wanted = parquet if request.format == pb.TABLE_FORMAT_PARQUET else csv
         try:
+            # Another volume may have the name now, of one that was deleted without its table.
+            if found.volume.data_type != types_pb2.DATA_TYPE_UINT32:
+                raise NotFoundError(request.volume)
             data = await fetch(self._stubs, wanted)
         except NotFoundError:
             raise NotFoundError(
