@@ -150,6 +150,19 @@ async def test_a_job_goes_through_its_blocks_again_in_the_next_phase(kit: Kit) -
     assert (await kit.complete(await kit.claim(job))).state == pb.JOB_STATE_SUCCEEDED
 
 
+async def test_a_cancelled_job_goes_on_in_its_phase(kit: Kit) -> None:
+    job = await planned(kit, 2)
+    await work_off(kit, job)
+    await kit.plan(await kit.claim(job), 3)
+    claim = await kit.claim_blocks(job, 0)
+    await kit.cancel(job)
+    await kit.settle(claim, 0, [0])
+    assert (await kit.get(job)).state == pb.JOB_STATE_CANCELLED
+    again = await kit.retry(job)
+    assert (again.blocks.phase, again.blocks.done, again.blocks.total) == (1, 1, 3)
+    assert await kit.runs(again) == [1, 2]
+
+
 async def test_no_phase_begins_on_blocks_that_were_given_up(kit: Kit) -> None:
     job = await planned(kit, 3)
     for _ in range(2):

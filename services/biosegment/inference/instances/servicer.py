@@ -52,6 +52,11 @@ class InstanceServicer(instances_pb2_grpc.InstanceServiceServicer):
         self, request: pb.ReadInstanceTableRequest, context: _Context
     ) -> AsyncIterator[pb.ReadInstanceTableResponse]:
         """Streams a table."""
+        data = await self._table(request)
+        for start in range(0, len(data), _PIECE_BYTES):
+            yield pb.ReadInstanceTableResponse(data=data[start : start + _PIECE_BYTES])
+
+    async def _table(self, request: pb.ReadInstanceTableRequest) -> bytes:
         # The array libraries load when the first table is read, not when the service starts.
         from biosegment.runtime.objects import fetch
 
@@ -65,16 +70,15 @@ class InstanceServicer(instances_pb2_grpc.InstanceServiceServicer):
                 name=request.volume,
             )
         parquet, csv = tables_of(request.volume)
+        none = NotFoundError(
+            f"{request.volume} has no table of measurements: it is no instance volume.",
+            name=request.volume,
+        )
+        # The table of a volume that was deleted stays; another kind may have the name now.
+        if found.volume.data_type != types_pb2.DATA_TYPE_UINT32:
+            raise none
         wanted = parquet if request.format == pb.TABLE_FORMAT_PARQUET else csv
         try:
-            # Another volume may have the name now, of one that was deleted without its table.
-            if found.volume.data_type != types_pb2.DATA_TYPE_UINT32:
-                raise NotFoundError(request.volume)
-            data = await fetch(self._stubs, wanted)
+            return await fetch(self._stubs, wanted)
         except NotFoundError:
-            raise NotFoundError(
-                f"{request.volume} has no table of measurements: it is no instance volume.",
-                name=request.volume,
-            ) from None
-        for start in range(0, len(data), _PIECE_BYTES):
-            yield pb.ReadInstanceTableResponse(data=data[start : start + _PIECE_BYTES])
+            raise none from None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biosegment.client.errors import ResourceExhaustedError
+from biosegment.client.errors import FailedPreconditionError
 from biosegment.inference.instances.child.record import Record
 
 _MAX_IDS = (1 << 32) - 1
@@ -57,7 +57,7 @@ def merge(
             instance with which it shares most faces (of equals: the one with the lowest id).
 
     Raises:
-        ResourceExhaustedError: There are more instances than 32 bits can count.
+        FailedPreconditionError: There are more instances than 32 bits can count.
     """
     nodes = _Nodes.gather(records, with_contacts=fill_holes)
     edges = _edges(nodes.offsets, joins)
@@ -71,7 +71,7 @@ def merge(
     kept = (classes > 0) & (_summed(groups, nodes.sizes, count) >= min_voxels)
     instances = int(kept.sum())
     if instances > _MAX_IDS:
-        raise ResourceExhaustedError(
+        raise FailedPreconditionError(
             f"There are {instances} instances, more than a volume of 32 bit ids can hold; drop "
             "small ones with min_voxels."
         )
