@@ -194,7 +194,7 @@ class _Bare:
     Attributes:
         weights: The network.
         crops: Raw voxels on the unit scale, float32, (steps, batch, y, x).
-        patches: Raw voxels of the pool, (patches, y, x).
+        patches: Raw voxels of the pool, (patches, z, y, x).
     """
 
     weights: bytes
@@ -213,7 +213,7 @@ def _bare(weights: bytes, raw: NDArray[np.uint8], given: argparse.Namespace) -> 
 
     crops = cut(given.steps * given.batch_size, given.crop).astype(np.float32) / np.float32(255)
     shape = (given.steps, given.batch_size, given.crop, given.crop)
-    return _Bare(weights, crops.reshape(shape), cut(given.pool, given.patch))
+    return _Bare(weights, crops.reshape(shape), cut(given.pool, given.patch)[:, None])
 
 
 def _train(what: _Bare) -> float:
@@ -222,15 +222,13 @@ def _train(what: _Bare) -> float:
 
     from biosegment.nets import weights
     from biosegment.nets.losses import segmentation_loss
-    from biosegment.nets.unet import channels_last
+    from biosegment.nets.network import channels_last
 
     network = channels_last(weights.load(what.weights).module.train())
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
-    inputs = [
-        torch.from_numpy(crops).unsqueeze(1).contiguous(memory_format=torch.channels_last)
-        for crops in what.crops
-    ]
-    targets = [(crops[:, 0] > 0.5).long() for crops in inputs]
+    # Crops of one section, (batch, z, y, x), as networks take them.
+    inputs = [torch.from_numpy(crops).unsqueeze(1) for crops in what.crops]
+    targets = [(crops > 0.5).long() for crops in inputs]
     began = time.perf_counter()
     for crops, labels in zip(inputs, targets, strict=True):
         segmentation_loss(network(crops), labels).backward()  # type: ignore[no-untyped-call]

@@ -20,6 +20,7 @@ from biosegment.client.loop import SHARED
 from biosegment.v1 import (
     annotations_pb2,
     ingest_pb2,
+    instances_pb2,
     jobs_pb2,
     registry_pb2,
     training_pb2,
@@ -307,6 +308,26 @@ def test_a_prediction_goes_into_a_file_that_did_not_exist(run: Run, tmp_path: Pa
     several = tmp_path / "several.npy"
     run("predict", "unet/1", "liver", *box, "--out", str(several), "--output", "probabilities")
     assert np.load(several).shape == (2, 1, 4, 5)
+
+
+def test_instances_are_found_without_saying_so(platform: InMemoryPlatform, run: Run) -> None:
+    for words in (["liver/mito-1"], ["find", "liver/mito-1"], ["--min-size", "9", "liver/mito-1"]):
+        answer = run("instances", *words, "--fill-holes", "--watershed", "40", "--no-wait")
+        assert answer.exit_code == 0, answer.output
+    asked = platform.seen.of(instances_pb2.StartInstancesRequest)
+    assert [request.spec.min_voxels for request in asked] == [0, 0, 9]
+    assert all(request.spec.fill_holes and request.spec.split_nm == 40 for request in asked)
+    assert run("instances", "--help").exit_code == 0
+
+
+def test_a_table_goes_into_a_file_that_did_not_exist(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "mito.csv"
+    assert run("instances", "table", "mito", "--out", str(out)).exit_code == 0
+    assert out.read_bytes() == b'"id"\n1\n'
+    again = run("instances", "table", "mito", "--out", str(out))
+    assert (again.exit_code, "exists" in again.stderr) == (1, True)
+    strange = run("instances", "table", "mito", "--out", str(tmp_path / "mito.xls"))
+    assert (strange.exit_code, ".parquet" in strange.stderr) == (1, True)
 
 
 def test_values_reach_the_record(platform: InMemoryPlatform, run: Run) -> None:

@@ -28,6 +28,8 @@ from biosegment.v1 import (
     inference_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
+    instances_pb2,
+    instances_pb2_grpc,
     jobs_pb2,
     jobs_pb2_grpc,
     registry_pb2,
@@ -214,6 +216,20 @@ class Inference(inference_pb2_grpc.InferenceServiceServicer):
         return inference_pb2.StartSegmentationResponse(job=jobs_pb2.Job(name=JOB))
 
 
+class Instances(instances_pb2_grpc.InstanceServiceServicer):
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
+
+    async def StartInstances(self, request: Any, context: Any) -> Any:
+        self.seen.note(request)
+        return instances_pb2.StartInstancesResponse(job=jobs_pb2.Job(name=JOB))
+
+    async def ReadInstanceTable(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self.seen.note(request)
+        for data in (b'"id"\n', b"1\n"):
+            yield instances_pb2.ReadInstanceTableResponse(data=data)
+
+
 class Training(TrainingServicer):
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
@@ -330,6 +346,11 @@ class InMemoryPlatform:
                 inference_pb2_grpc.add_InferenceServiceServicer_to_server,
                 Inference(self.seen),
                 "Inference",
+            ),
+            (
+                instances_pb2_grpc.add_InstanceServiceServicer_to_server,
+                Instances(self.seen),
+                "Instance",
             ),
             (
                 training_pb2_grpc.add_TrainingServiceServicer_to_server,

@@ -26,6 +26,7 @@ from biosegment.v1 import (
     campaigns_pb2,
     inference_pb2,
     ingest_pb2,
+    instances_pb2,
     jobs_pb2,
     registry_pb2,
     training_pb2,
@@ -283,3 +284,39 @@ def test_a_project_name_is_checked_before_anything_is_sent(tmp_path: Path) -> No
 
     with pytest.raises(InvalidArgumentError, match="cannot be a project name"):
         AsyncClient(Connection(token="", addresses={}), project="../x")
+
+
+@pytest.mark.parametrize(
+    ("source", "field", "full"),
+    [
+        ("liver/mito-1", "segmentation", "projects/default/datasets/liver/segmentations/mito-1"),
+        (
+            "projects/p/datasets/d/segmentations/s",
+            "segmentation",
+            "projects/p/datasets/d/segmentations/s",
+        ),
+        ("liver-labels", "source_volume", "projects/default/volumes/liver-labels"),
+        ("projects/p/volumes/v", "source_volume", "projects/p/volumes/v"),
+    ],
+)
+async def test_instances_are_found_in_segmentations_and_in_volumes(
+    platform: InMemoryPlatform, client: AsyncClient, source: str, field: str, full: str
+) -> None:
+    job = await client.instances(
+        source, volume="mito", classes=[1], split_nm=30.0, block=(8, 64, 64)
+    )
+    assert job.name == JOB
+    (request,) = platform.seen.of(instances_pb2.StartInstancesRequest)
+    assert (getattr(request.spec, field), request.parent) == (full, "/".join(full.split("/")[:2]))
+    assert request.spec.volume == "projects/default/volumes/mito"
+    assert (list(request.spec.classes), request.spec.split_nm, request.spec.block.y) == (
+        [1],
+        30,
+        64,
+    )
+
+
+async def test_a_table_comes_whole(platform: InMemoryPlatform, client: AsyncClient) -> None:
+    assert await client.instance_table("mito", format="parquet") == b'"id"\n1\n'
+    (request,) = platform.seen.of(instances_pb2.ReadInstanceTableRequest)
+    assert request.format == instances_pb2.TABLE_FORMAT_PARQUET

@@ -115,6 +115,7 @@ class Kit:
             done_blocks=done or [],
             failed_blocks=[pb.BlockFailure(block=b, error=error) for b in failed or []],
             release=release,
+            phase=claim.job.blocks.phase,
         )
         return (await self.workers.SettleBlocks(request, CONTEXT)).cancel_requested
 

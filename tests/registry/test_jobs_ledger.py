@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from biosegment.client.errors import BlocksNotClaimableError, LeaseLostError
+from biosegment.client.errors import (
+    BlocksNotClaimableError,
+    FailedPreconditionError,
+    LeaseLostError,
+)
 from biosegment.registry.jobs.ledger import PAGE_BLOCKS
 from biosegment.registry.tables.jobs import LedgerPageRow
 from biosegment.v1 import jobs_pb2 as pb
@@ -124,6 +128,55 @@ async def test_a_run_that_kills_its_workers_is_quarantined(kit: Kit) -> None:
     after = await kit.get(job)
     assert after.blocks.quarantined == 1
     assert "stopped answering" in after.partial_failures[0].error.message
+
+
+async def test_a_job_goes_through_its_blocks_again_in_the_next_phase(kit: Kit) -> None:
+    job = await planned(kit, 3)
+    stale = await kit.claim_blocks(job, 0, "zombie")
+    await kit.lapse()
+    await work_off(kit, job)
+    again = await kit.plan(await kit.claim(job), 5)
+    assert (again.stage, again.blocks.phase) == (pb.JOB_STAGE_BLOCKS, 1)
+    assert (again.blocks.done, again.blocks.total) == (0, 5)
+    current = await kit.claim_blocks(job, 0)
+    assert current.job.blocks.phase == 1
+    # The same run and the same attempt, but of the phase before.
+    assert current.attempt == stale.attempt
+    with pytest.raises(LeaseLostError):
+        await kit.settle(stale, 0, [0])
+    assert (await kit.get(job)).blocks.done == 0
+    await kit.settle(current, 0, [0])
+    await work_off(kit, job)
+    assert (await kit.complete(await kit.claim(job))).state == pb.JOB_STATE_SUCCEEDED
+
+
+async def test_a_cancelled_job_goes_on_in_its_phase(kit: Kit) -> None:
+    job = await planned(kit, 2)
+    await work_off(kit, job)
+    await kit.plan(await kit.claim(job), 3)
+    claim = await kit.claim_blocks(job, 0)
+    await kit.cancel(job)
+    await kit.settle(claim, 0, [0])
+    assert (await kit.get(job)).state == pb.JOB_STATE_CANCELLED
+    again = await kit.retry(job)
+    assert (again.blocks.phase, again.blocks.done, again.blocks.total) == (1, 1, 3)
+    assert await kit.runs(again) == [1, 2]
+
+
+async def test_no_phase_begins_on_blocks_that_were_given_up(kit: Kit) -> None:
+    job = await planned(kit, 3)
+    for _ in range(2):
+        await kit.settle(await kit.claim_blocks(job, 1), 1, failed=[1])
+        await kit.due()
+    await work_off(kit, job)
+    finisher = await kit.claim(job)
+    with pytest.raises(FailedPreconditionError, match="1 of 3 blocks"):
+        await kit.plan(finisher, 3)
+    await kit.fail(finisher, pb.FAILURE_KIND_PERMANENT)
+    await kit.retry(job)
+    assert await kit.runs(job) == [1]
+    await work_off(kit, job)
+    assert (await kit.plan(await kit.claim(job), 3)).blocks.phase == 1
 
 
 async def test_a_million_blocks_start_with_a_frontier_and_no_pages(kit: Kit) -> None:

@@ -140,7 +140,7 @@ def test_a_network_with_neighbours_learns_what_only_they_show():
     net = build("unet2d", {"feature_maps": 4, "levels": 2, "in_channels": 3}, 2)
     net.set_input_statistics(*input_statistics(samples))
     sampler = CropSampler(samples, patch=(1, 32, 32), batch_size=4, seed=7)
-    settings = Settings(**{**vars_of(SETTINGS), "steps": 80})
+    settings = replace(SETTINGS, steps=80)
     fit(net, sampler, settings, Log().hooks())
     with torch.inference_mode():
         guess = net(torch.from_numpy(samples[1].raw.astype(np.float32)[None] / 255)).argmax(1)

@@ -15,6 +15,7 @@ from biosegment.cli.commands import (
     campaign,
     compute,
     data,
+    instances,
     job,
     model,
     platform,
@@ -81,4 +82,5 @@ campaign.register(app)
 annotate.register(app)
 training.register(app)
 compute.register(app)
+instances.register(app)
 job.register(app)

@@ -1,7 +1,7 @@
-"""Small arrays in files: .npy, and .tif where tifffile is installed."""
+"""Small arrays in files (.npy, and .tif where tifffile is installed), and where tables go."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from biosegment.client.errors import (
     AlreadyExistsError,
@@ -43,6 +43,24 @@ def check_target(path: Path) -> None:
         NotFoundError: Its folder does not exist.
     """
     _check_suffix(path)
+    _check_free(path)
+
+
+def check_table(path: Path) -> Literal["csv", "parquet"]:
+    """Checks where a table is to go before it is fetched, and says which kind it will be.
+
+    Raises:
+        AlreadyExistsError: The file exists.
+        InvalidArgumentError: The format is neither .csv nor .parquet.
+        NotFoundError: Its folder does not exist.
+    """
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise InvalidArgumentError(f'"{path.name}" must end in .csv or .parquet.', path=path)
+    _check_free(path)
+    return "csv" if path.suffix.lower() == ".csv" else "parquet"
+
+
+def _check_free(path: Path) -> None:
     if path.exists():
         raise AlreadyExistsError(f"{path} exists; choose another name or remove it.", path=path)
     if not path.absolute().parent.is_dir():

@@ -111,6 +111,9 @@ class Client:
     segment = _blocking(AsyncClient.segment)
     evaluate = _blocking(AsyncClient.evaluate)
 
+    instances = _blocking(AsyncClient.instances)
+    instance_table = _blocking(AsyncClient.instance_table)
+
     job = _blocking(AsyncClient.job)
     jobs = _blocking(AsyncClient.jobs)
     cancel = _blocking(AsyncClient.cancel)

@@ -6,6 +6,7 @@ from biosegment.client.health import Health, check_all
 from biosegment.client.verbs.annotations import AnnotationVerbs
 from biosegment.client.verbs.campaigns import CampaignVerbs
 from biosegment.client.verbs.compute import ComputeVerbs
+from biosegment.client.verbs.instances import InstanceVerbs
 from biosegment.client.verbs.jobs import JobVerbs
 from biosegment.client.verbs.record import RecordVerbs
 from biosegment.client.verbs.searches import SearchVerbs
@@ -19,6 +20,7 @@ class AsyncClient(
     CampaignVerbs,
     ComputeVerbs,
     SearchVerbs,
+    InstanceVerbs,
     JobVerbs,
 ):
     """BioSegment from async code.

@@ -14,6 +14,7 @@ from biosegment.v1 import (
     campaigns_pb2_grpc,
     inference_pb2_grpc,
     ingest_pb2_grpc,
+    instances_pb2_grpc,
     jobs_pb2_grpc,
     registry_pb2_grpc,
     storage_pb2_grpc,
@@ -69,6 +70,10 @@ class AsyncStubs:
             "inference_pb2_grpc.InferenceServiceAsyncStub",
             inference_pb2_grpc.InferenceServiceStub(channels["inference"]),
         )
+        self.instances = cast(
+            "instances_pb2_grpc.InstanceServiceAsyncStub",
+            instances_pb2_grpc.InstanceServiceStub(channels["inference"]),
+        )
 
     async def close(self) -> None:
         """Closes every channel."""
@@ -104,6 +109,7 @@ class SyncStubs:
         self.acquisition = acquisition_pb2_grpc.AcquisitionServiceStub(channels["acquisition"])
         self.training = training_pb2_grpc.TrainingServiceStub(channels["training"])
         self.inference = inference_pb2_grpc.InferenceServiceStub(channels["inference"])
+        self.instances = instances_pb2_grpc.InstanceServiceStub(channels["inference"])
 
     def close(self) -> None:
         """Closes every channel."""

@@ -45,6 +45,8 @@ class _JobKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobKind.Value
     """Segment a whole data set in blocks (inference)."""
     JOB_KIND_EVALUATE: _JobKind.ValueType  # 6
     """Measure a model version against reference labels (inference)."""
+    JOB_KIND_INSTANCES: _JobKind.ValueType  # 7
+    """Tell the instances of a label volume apart, and measure them (inference)."""
     JOB_KIND_SEARCH: _JobKind.ValueType  # 9
     """Look for the settings that train a model best (training)."""
 
@@ -65,6 +67,8 @@ JOB_KIND_SEGMENT: JobKind.ValueType  # 5
 """Segment a whole data set in blocks (inference)."""
 JOB_KIND_EVALUATE: JobKind.ValueType  # 6
 """Measure a model version against reference labels (inference)."""
+JOB_KIND_INSTANCES: JobKind.ValueType  # 7
+"""Tell the instances of a label volume apart, and measure them (inference)."""
 JOB_KIND_SEARCH: JobKind.ValueType  # 9
 """Look for the settings that train a model best (training)."""
 Global___JobKind: _TypeAlias = JobKind  # noqa: Y015
@@ -214,7 +218,9 @@ class _JobStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobStage.Val
     JOB_STAGE_BLOCKS: _JobStage.ValueType  # 2
     """Any worker takes blocks."""
     JOB_STAGE_FINISH: _JobStage.ValueType  # 3
-    """Every block is settled; one worker finishes the output."""
+    """Every block is settled; one worker finishes the output, or plans the next
+    phase of blocks.
+    """
 
 class JobStage(_JobStage, metaclass=_JobStageEnumTypeWrapper):
     """The parts of a blocked job. Jobs without blocks stay at WORK."""
@@ -226,7 +232,9 @@ JOB_STAGE_WORK: JobStage.ValueType  # 1
 JOB_STAGE_BLOCKS: JobStage.ValueType  # 2
 """Any worker takes blocks."""
 JOB_STAGE_FINISH: JobStage.ValueType  # 3
-"""Every block is settled; one worker finishes the output."""
+"""Every block is settled; one worker finishes the output, or plans the next
+phase of blocks.
+"""
 Global___JobStage: _TypeAlias = JobStage  # noqa: Y015
 
 class _FailureKind:
@@ -389,6 +397,7 @@ class BlockSummary(_message.Message):
     DONE_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
     FRONTIER_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     """Blocks in all."""
     done: _builtins.int
@@ -397,6 +406,10 @@ class BlockSummary(_message.Message):
     """Blocks given up after repeated failure."""
     frontier: _builtins.int
     """Blocks published or held at this moment."""
+    phase: _builtins.int
+    """Which time the job goes through blocks, from 0; a job may do so more than
+    once, and the other figures are those of this time.
+    """
     def __init__(
         self,
         *,
@@ -404,10 +417,11 @@ class BlockSummary(_message.Message):
         done: _builtins.int = ...,
         quarantined: _builtins.int = ...,
         frontier: _builtins.int = ...,
+        phase: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "frontier", b"frontier", "quarantined", b"quarantined", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "frontier", b"frontier", "phase", b"phase", "quarantined", b"quarantined", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1470,6 +1484,126 @@ class EvaluateResult(_message.Message):
 Global___EvaluateResult: _TypeAlias = EvaluateResult  # noqa: Y015
 
 @_typing.final
+class InstancesSpec(_message.Message):
+    """Tell the instances of a label volume apart, number them and measure them,
+    block by block.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_VOLUME_FIELD_NUMBER: _builtins.int
+    SEGMENTATION_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    CONNECTIVITY_FIELD_NUMBER: _builtins.int
+    MIN_VOXELS_FIELD_NUMBER: _builtins.int
+    MIN_VOLUME_UM3_FIELD_NUMBER: _builtins.int
+    FILL_HOLES_FIELD_NUMBER: _builtins.int
+    SPLIT_NM_FIELD_NUMBER: _builtins.int
+    BLOCK_FIELD_NUMBER: _builtins.int
+    source_volume: _builtins.str
+    """The label volume (projects/p/volumes/v): class values, uint8."""
+    segmentation: _builtins.str
+    """The segmentation that it belongs to, if it does."""
+    dataset: _builtins.str
+    """The data set whose metadata goes into the table, if there is one."""
+    volume: _builtins.str
+    """The volume to make (projects/p/volumes/v): ids from 1 on, 0 elsewhere,
+    uint32.
+    """
+    connectivity: _builtins.int
+    """Neighbours of a voxel that are of one instance with it if they are of its
+    class: 6, 18 or 26; 0 means 26.
+    """
+    min_voxels: _builtins.int
+    """Smaller instances become background; 0 means none does."""
+    min_volume_um3: _builtins.float
+    """The same in cubic micrometres; the larger of the two counts."""
+    fill_holes: _builtins.bool
+    """Give background that is enclosed (6-connected, not touching the border of
+    the volume) to the instance that it has most faces in common with.
+    """
+    split_nm: _builtins.float
+    """Cut instances at necks narrower than this, in nanometres, by a watershed
+    on the distance to the class's border; 0 means never.
+    """
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The classes to look at; empty means all but 0, 254 and 255."""
+
+    @_builtins.property
+    def block(self) -> _types_pb2.Shape:
+        """Extent of one block; absent means chosen by the service. The service
+        rounds it up to the store's write unit.
+        """
+
+    def __init__(
+        self,
+        *,
+        source_volume: _builtins.str = ...,
+        segmentation: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        volume: _builtins.str = ...,
+        classes: _abc.Iterable[_builtins.int] | None = ...,
+        connectivity: _builtins.int = ...,
+        min_voxels: _builtins.int = ...,
+        min_volume_um3: _builtins.float = ...,
+        fill_holes: _builtins.bool = ...,
+        split_nm: _builtins.float = ...,
+        block: _types_pb2.Shape | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "classes", b"classes", "connectivity", b"connectivity", "dataset", b"dataset", "fill_holes", b"fill_holes", "min_volume_um3", b"min_volume_um3", "min_voxels", b"min_voxels", "segmentation", b"segmentation", "source_volume", b"source_volume", "split_nm", b"split_nm", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstancesSpec: _TypeAlias = InstancesSpec  # noqa: Y015
+
+@_typing.final
+class InstancesResult(_message.Message):
+    """What came of telling instances apart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    VOXELS_FIELD_NUMBER: _builtins.int
+    TABLE_PARQUET_FIELD_NUMBER: _builtins.int
+    TABLE_CSV_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    """The instance volume."""
+    instances: _builtins.int
+    """Instances, which have the ids 1 to this."""
+    dropped: _builtins.int
+    """Instances dropped for their size."""
+    voxels: _builtins.int
+    """Voxels of all instances together."""
+    table_parquet: _builtins.str
+    """Object names of the table of measurements."""
+    table_csv: _builtins.str
+    """The same table as CSV."""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        instances: _builtins.int = ...,
+        dropped: _builtins.int = ...,
+        voxels: _builtins.int = ...,
+        table_parquet: _builtins.str = ...,
+        table_csv: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "instances", b"instances", "table_csv", b"table_csv", "table_parquet", b"table_parquet", "volume", b"volume", "voxels", b"voxels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstancesResult: _TypeAlias = InstancesResult  # noqa: Y015
+
+@_typing.final
 class Job(_message.Message):
     """A long piece of work."""
 
@@ -1484,6 +1618,7 @@ class Job(_message.Message):
     TRAIN_SPEC_FIELD_NUMBER: _builtins.int
     SEGMENT_SPEC_FIELD_NUMBER: _builtins.int
     EVALUATE_SPEC_FIELD_NUMBER: _builtins.int
+    INSTANCES_SPEC_FIELD_NUMBER: _builtins.int
     SEARCH_SPEC_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
@@ -1547,6 +1682,10 @@ class Job(_message.Message):
         """For JOB_KIND_EVALUATE."""
 
     @_builtins.property
+    def instances_spec(self) -> Global___InstancesSpec:
+        """For JOB_KIND_INSTANCES."""
+
+    @_builtins.property
     def search_spec(self) -> Global___SearchSpec:
         """For JOB_KIND_SEARCH."""
 
@@ -1606,6 +1745,7 @@ class Job(_message.Message):
         train_spec: Global___TrainSpec | None = ...,
         segment_spec: Global___SegmentSpec | None = ...,
         evaluate_spec: Global___EvaluateSpec | None = ...,
+        instances_spec: Global___InstancesSpec | None = ...,
         search_spec: Global___SearchSpec | None = ...,
         result: Global___JobResult | None = ...,
         error: Global___JobError | None = ...,
@@ -1625,11 +1765,11 @@ class Job(_message.Message):
         stage: Global___JobStage.ValueType = ...,
         labels: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "import_spec", b"import_spec", "labels", b"labels", "lease_until", b"lease_until", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "search_spec", b"search_spec", "segment_spec", b"segment_spec", "spec", b"spec", "start_time", b"start_time", "train_spec", b"train_spec", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "import_spec", b"import_spec", "instances_spec", b"instances_spec", "labels", b"labels", "lease_until", b"lease_until", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "search_spec", b"search_spec", "segment_spec", b"segment_spec", "spec", b"spec", "start_time", b"start_time", "train_spec", b"train_spec", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "blocks", b"blocks", "create_time", b"create_time", "creator", b"creator", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "failures", b"failures", "holder", b"holder", "import_spec", b"import_spec", "kind", b"kind", "labels", b"labels", "lease_until", b"lease_until", "max_failures", b"max_failures", "name", b"name", "partial_failures", b"partial_failures", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "search_spec", b"search_spec", "segment_spec", b"segment_spec", "spec", b"spec", "stage", b"stage", "start_time", b"start_time", "state", b"state", "train_spec", b"train_spec", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "blocks", b"blocks", "create_time", b"create_time", "creator", b"creator", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "failures", b"failures", "holder", b"holder", "import_spec", b"import_spec", "instances_spec", b"instances_spec", "kind", b"kind", "labels", b"labels", "lease_until", b"lease_until", "max_failures", b"max_failures", "name", b"name", "partial_failures", b"partial_failures", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "search_spec", b"search_spec", "segment_spec", b"segment_spec", "spec", b"spec", "stage", b"stage", "start_time", b"start_time", "state", b"state", "train_spec", b"train_spec", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["import_spec", "export_spec", "rank_spec", "train_spec", "segment_spec", "evaluate_spec", "search_spec"]  # noqa: Y015
+    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["import_spec", "export_spec", "rank_spec", "train_spec", "segment_spec", "evaluate_spec", "instances_spec", "search_spec"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_spec) -> _WhichOneofReturnType_spec | None: ...
 
@@ -1647,6 +1787,7 @@ class JobResult(_message.Message):
     TRAIN_RESULT_FIELD_NUMBER: _builtins.int
     SEGMENT_RESULT_FIELD_NUMBER: _builtins.int
     EVALUATE_RESULT_FIELD_NUMBER: _builtins.int
+    INSTANCES_RESULT_FIELD_NUMBER: _builtins.int
     SEARCH_RESULT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def import_result(self) -> Global___ImportResult:
@@ -1673,6 +1814,10 @@ class JobResult(_message.Message):
         """For JOB_KIND_EVALUATE."""
 
     @_builtins.property
+    def instances_result(self) -> Global___InstancesResult:
+        """For JOB_KIND_INSTANCES."""
+
+    @_builtins.property
     def search_result(self) -> Global___SearchResult:
         """For JOB_KIND_SEARCH."""
 
@@ -1685,13 +1830,14 @@ class JobResult(_message.Message):
         train_result: Global___TrainResult | None = ...,
         segment_result: Global___SegmentResult | None = ...,
         evaluate_result: Global___EvaluateResult | None = ...,
+        instances_result: Global___InstancesResult | None = ...,
         search_result: Global___SearchResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluate_result", b"evaluate_result", "export_result", b"export_result", "import_result", b"import_result", "rank_result", b"rank_result", "result", b"result", "search_result", b"search_result", "segment_result", b"segment_result", "train_result", b"train_result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluate_result", b"evaluate_result", "export_result", b"export_result", "import_result", b"import_result", "instances_result", b"instances_result", "rank_result", b"rank_result", "result", b"result", "search_result", b"search_result", "segment_result", b"segment_result", "train_result", b"train_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluate_result", b"evaluate_result", "export_result", b"export_result", "import_result", b"import_result", "rank_result", b"rank_result", "result", b"result", "search_result", b"search_result", "segment_result", b"segment_result", "train_result", b"train_result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluate_result", b"evaluate_result", "export_result", b"export_result", "import_result", b"import_result", "instances_result", b"instances_result", "rank_result", b"rank_result", "result", b"result", "search_result", b"search_result", "segment_result", b"segment_result", "train_result", b"train_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["import_result", "export_result", "rank_result", "train_result", "segment_result", "evaluate_result", "search_result"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["import_result", "export_result", "rank_result", "train_result", "segment_result", "evaluate_result", "instances_result", "search_result"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
@@ -2413,6 +2559,7 @@ class SettleBlocksRequest(_message.Message):
     DONE_BLOCKS_FIELD_NUMBER: _builtins.int
     FAILED_BLOCKS_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     """projects/p/jobs/j"""
     first_block: _builtins.int
@@ -2423,6 +2570,8 @@ class SettleBlocksRequest(_message.Message):
     """The worker is going away, or obeyed a cancellation: what is not settled
     goes back to the frontier.
     """
+    phase: _builtins.int
+    """The phase in which the run was claimed, part of its fence."""
     @_builtins.property
     def done_blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Blocks whose output is stored."""
@@ -2440,10 +2589,11 @@ class SettleBlocksRequest(_message.Message):
         done_blocks: _abc.Iterable[_builtins.int] | None = ...,
         failed_blocks: _abc.Iterable[Global___BlockFailure] | None = ...,
         release: _builtins.bool = ...,
+        phase: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "done_blocks", b"done_blocks", "failed_blocks", b"failed_blocks", "first_block", b"first_block", "job", b"job", "release", b"release"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "done_blocks", b"done_blocks", "failed_blocks", b"failed_blocks", "first_block", b"first_block", "job", b"job", "phase", b"phase", "release", b"release"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

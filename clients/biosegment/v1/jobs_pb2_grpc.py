@@ -414,7 +414,8 @@ class WorkerServiceServicer:
 
     def PlanBlocks(self, request, context):
         """Ends the planning attempt of a blocked job, opens its ledger and puts the
-        first blocks on the frontier.
+        first blocks on the frontier. At stage FINISH it opens the next phase;
+        FAILED_PRECONDITION there while blocks of this one are quarantined.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -161,7 +161,8 @@ class WorkerServiceStub:
     """
     PlanBlocks: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.PlanBlocksRequest, _jobs_pb2.PlanBlocksResponse]
     """Ends the planning attempt of a blocked job, opens its ledger and puts the
-    first blocks on the frontier.
+    first blocks on the frontier. At stage FINISH it opens the next phase;
+    FAILED_PRECONDITION there while blocks of this one are quarantined.
     """
     ClaimBlocks: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ClaimBlocksRequest, _jobs_pb2.ClaimBlocksResponse]
     """Takes a run of blocks. FAILED_PRECONDITION with reason
@@ -198,7 +199,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """
     PlanBlocks: _aio.UnaryUnaryMultiCallable[_jobs_pb2.PlanBlocksRequest, _jobs_pb2.PlanBlocksResponse]  # type: ignore[assignment]
     """Ends the planning attempt of a blocked job, opens its ledger and puts the
-    first blocks on the frontier.
+    first blocks on the frontier. At stage FINISH it opens the next phase;
+    FAILED_PRECONDITION there while blocks of this one are quarantined.
     """
     ClaimBlocks: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ClaimBlocksRequest, _jobs_pb2.ClaimBlocksResponse]  # type: ignore[assignment]
     """Takes a run of blocks. FAILED_PRECONDITION with reason
@@ -262,7 +264,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.PlanBlocksResponse, _abc.Awaitable[_jobs_pb2.PlanBlocksResponse]]:
         """Ends the planning attempt of a blocked job, opens its ledger and puts the
-        first blocks on the frontier.
+        first blocks on the frontier. At stage FINISH it opens the next phase;
+        FAILED_PRECONDITION there while blocks of this one are quarantined.
         """
 
     @_abc_1.abstractmethod

@@ -8,15 +8,13 @@ import grpc.aio
 from biosegment.client import arrays
 from biosegment.client.errors import AlreadyExistsError
 from biosegment.client.stubs import AsyncStubs
-from biosegment.inference import answers, evaluation, segmentation
+from biosegment.inference import answers, evaluation, segmentation, starts
 from biosegment.inference.calls import Calls
 from biosegment.inference.settings import InferenceSettings
 from biosegment.v1 import inference_pb2 as pb
 from biosegment.v1 import inference_pb2_grpc, jobs_pb2
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-_REQUEST_KEY = "request_id"
-_LOOK_BACK = 200
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
@@ -55,7 +53,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 self._settings,
             )
         except AlreadyExistsError:
-            earlier = await self._earlier(request.parent, request.request_id)
+            earlier = await starts.earlier(
+                self._stubs, request.parent, request.request_id, jobs_pb2.JOB_KIND_SEGMENT
+            )
             if earlier is None:
                 raise
             return pb.StartSegmentationResponse(job=earlier, resolved_spec=earlier.segment_spec)
@@ -66,7 +66,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         )
         if not request.validate_only:
             job = jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_SEGMENT, segment_spec=plan.spec)
-            answer.job.CopyFrom(await self._create(request.parent, request.request_id, job))
+            answer.job.CopyFrom(
+                await starts.create(self._stubs, request.parent, request.request_id, job)
+            )
         return answer
 
     async def StartEvaluation(
@@ -79,27 +81,5 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             return pb.StartEvaluationResponse()
         job = jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_EVALUATE, evaluate_spec=spec)
         return pb.StartEvaluationResponse(
-            job=await self._create(request.parent, request.request_id, job)
+            job=await starts.create(self._stubs, request.parent, request.request_id, job)
         )
-
-    async def _create(self, parent: str, request_id: str, job: jobs_pb2.Job) -> jobs_pb2.Job:
-        job.labels.update({_REQUEST_KEY: request_id})
-        answer = await self._stubs.jobs.CreateJob(
-            jobs_pb2.CreateJobRequest(parent=parent, request_id=request_id, job=job)
-        )
-        return answer.job
-
-    async def _earlier(self, parent: str, request_id: str) -> jobs_pb2.Job | None:
-        """The job that this request started already, whose own output now takes the name."""
-        if not request_id:
-            return None
-        answer = await self._stubs.jobs.ListJobs(
-            jobs_pb2.ListJobsRequest(
-                parent=parent, page_size=_LOOK_BACK, kinds=[jobs_pb2.JOB_KIND_SEGMENT]
-            )
-        )
-        for job in answer.jobs:
-            labels = job.labels.fields
-            if _REQUEST_KEY in labels and labels[_REQUEST_KEY].string_value == request_id:
-                return job
-        return None

@@ -1,13 +1,27 @@
 """Settings of the inference service."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
 from biosegment.runtime.settings import ServiceSettings
 
+KINDS = ("segment", "evaluate", "instances")
+
 
 class InferenceSettings(ServiceSettings):
-    """How much is computed at a time."""
+    """How much is computed at a time, and which jobs are taken."""
 
+    kinds: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=KINDS,
+        description="Kinds of jobs that this process takes, separated by commas: segment and "
+        "evaluate want a GPU, instances does not",
+    )
+
+    instance_processes: int = Field(
+        default=2, ge=1, le=256, description="Blocks of instances worked on at a time"
+    )
     forward_pixels: int = Field(
         default=1 << 20,
         ge=1 << 12,
@@ -24,3 +38,18 @@ class InferenceSettings(ServiceSettings):
     answer_mebibytes: int = Field(
         default=64, ge=1, le=1024, description="Largest array that PredictRegion sends"
     )
+
+    @field_validator("kinds", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(kind.strip() for kind in value.split(",") if kind.strip())
+        return value
+
+    @field_validator("kinds")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        strange = [kind for kind in value if kind not in KINDS]
+        if strange:
+            raise ValueError(f"{', '.join(strange)} is none of {', '.join(KINDS)}")
+        return value

@@ -83,7 +83,8 @@ async def apply_result(
         answer.search_result.train_result.version = await apply_train(
             session, job.name, job.search_spec.training, result.search_result.train_result
         )
-    # An export leaves no trace in the record but its job, nor does a search that made no version.
+    # Exports and instances leave no trace in the record but their jobs, nor does a search that
+    # made no version.
     return answer
 
 

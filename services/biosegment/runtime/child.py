@@ -37,6 +37,13 @@ class ChildFailedError(Exception):
     """An unexpected exception in the child; the message ends in its traceback."""
 
 
+def portable(error: Exception) -> Exception:
+    """The error as one that crosses to the parent: only the platform's own surely pickle."""
+    if isinstance(error, DomainError):
+        return error
+    return ChildFailedError(f"{type(error).__name__}: {error}")
+
+
 class ChildContext:
     """What a function that runs in the child gets as its first argument."""
 

@@ -21,8 +21,8 @@ from nats.js.api import (
 from biosegment.runtime.bus import Bus
 
 JOBS, EVENTS, DEAD = "JOBS", "EVENTS", "DEAD"
-KINDS = ("import", "export", "rank", "train", "segment", "evaluate", "search")
-BLOCK_KINDS = ("segment",)
+KINDS = ("import", "export", "rank", "train", "segment", "evaluate", "search", "instances")
+BLOCK_KINDS = ("segment", "instances")
 ACK_WAIT_SECONDS = 30.0
 _DAY = 86_400.0
 

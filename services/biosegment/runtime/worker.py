@@ -161,7 +161,10 @@ class JobContext(_Lease):
 
 
 class BlockPlan:
-    """What a handler returns at stage WORK to have the rest done block by block."""
+    """What a handler returns to have the rest done block by block.
+
+    At stage WORK it begins the first phase of blocks, at stage FINISH the next one.
+    """
 
     def __init__(self, request: jobs_pb2.PlanBlocksRequest) -> None:
         self.request = request
@@ -233,6 +236,20 @@ class JobWorker:
         except Exception as error:  # noqa: BLE001 - reported to the registry
             await self._fail(context, attempt, error)
             return
+        try:
+            await self._hand_in(context, attempt, outcome)
+        except LeaseLostError:
+            raise
+        except DomainError as error:
+            # The record refuses the result or the plan (a name was taken meanwhile, say).
+            await self._fail(context, attempt, error)
+            return
+        _log.info("job.attempt_ended", job=name, attempt=attempt)
+
+    async def _hand_in(
+        self, context: JobContext, attempt: int, outcome: jobs_pb2.JobResult | BlockPlan
+    ) -> None:
+        name = context.job.name
         if isinstance(outcome, BlockPlan):
             plan = jobs_pb2.PlanBlocksRequest()
             plan.CopyFrom(outcome.request)
@@ -240,15 +257,7 @@ class JobWorker:
             await context.persist(lambda: self._stubs.workers.PlanBlocks(plan))
         else:
             done = jobs_pb2.CompleteJobRequest(job=name, attempt=attempt, result=outcome)
-            try:
-                await context.persist(lambda: self._stubs.workers.CompleteJob(done))
-            except LeaseLostError:
-                raise
-            except DomainError as error:
-                # The record refuses the result (a name was taken meanwhile, say).
-                await self._fail(context, attempt, error)
-                return
-        _log.info("job.attempt_ended", job=name, attempt=attempt)
+            await context.persist(lambda: self._stubs.workers.CompleteJob(done))
 
     async def _fail(self, context: JobContext, attempt: int, error: Exception) -> None:
         if isinstance(error, JobCancelledError):
@@ -313,6 +322,7 @@ class BlocksContext(_Lease):
                 done_blocks=done,
                 failed_blocks=failed,
                 release=release,
+                phase=self.job.blocks.phase,
             ),
             timeout=10,
         )

@@ -34,7 +34,7 @@ async def found_so_far(stubs: AsyncStubs, job: str) -> jobs_pb2.SearchResult:
     if found.result.HasField("search_result"):
         return found.result.search_result
     try:
-        return jobs_pb2.SearchResult.FromString(await objects.read_async(stubs, state_name(job)))
+        return jobs_pb2.SearchResult.FromString(await objects.fetch(stubs, state_name(job)))
     except NotFoundError:
         # It waits for a worker.
         return jobs_pb2.SearchResult()

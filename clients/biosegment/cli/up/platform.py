@@ -25,7 +25,17 @@ START_SECONDS = 90.0
 _FIRST_PROJECT = "projects/default"
 _STAGES = {"registry": 1, "storage": 1, "ingest": 2, "acquisition": 2, "training": 2}
 _STAGES |= {"inference": 2, "gateway": 3}
-_NEEDED = ("nats", "sqlalchemy", "tensorstore", "tifffile", "torch", "pytorch_lightning", "fastapi")
+_NEEDED = (
+    "nats",
+    "sqlalchemy",
+    "tensorstore",
+    "tifffile",
+    "torch",
+    "pytorch_lightning",
+    "fastapi",
+    "cc3d",
+    "pyarrow",
+)
 
 
 def _own_roots() -> list[Path]:

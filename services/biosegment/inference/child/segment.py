@@ -9,14 +9,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from biosegment.client.connection import Connection
-from biosegment.client.errors import DomainError, JobCancelledError
+from biosegment.client.errors import JobCancelledError
 from biosegment.client.geometry import ZYX, Box
 from biosegment.client.stubs import SyncStubs
 from biosegment.inference.child.predict import Predictor, predict_all
 from biosegment.inference.child.session import opened
 from biosegment.inference.child.tiles import input_box
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
-from biosegment.runtime.child import ChildContext, ChildFailedError
+from biosegment.runtime.child import ChildContext, portable
 
 Read = Callable[[Box], NDArray[Any]]
 Write = Callable[[Box, NDArray[Any]], None]
@@ -68,7 +68,7 @@ class Pipeline:
                 except JobCancelledError:
                     raise
                 except Exception as error:  # noqa: BLE001 - one block must not stop the others
-                    report({"block": index, "error": _portable(error)})
+                    report({"block": index, "error": portable(error)})
                     continue
                 # One write at a time: memory holds at most two results.
                 if stored is not None:
@@ -104,16 +104,9 @@ class Pipeline:
             for write, array in zip(self.writes.values(), made, strict=True):
                 write(box, array)
         except Exception as error:  # noqa: BLE001 - one block must not stop the others
-            report({"block": index, "error": _portable(error)})
+            report({"block": index, "error": portable(error)})
         else:
             report({"block": index})
-
-
-def _portable(error: Exception) -> Exception:
-    # What crosses to the parent must be picklable; only the platform's own errors surely are.
-    if isinstance(error, DomainError):
-        return error
-    return ChildFailedError(f"{type(error).__name__}: {error}")
 
 
 def segment_blocks(

@@ -67,8 +67,10 @@ async def settle(
     """
     row = await rows.load(session, request.job, lock=True)
     run = await _run(session, request.job, request.first_block)
-    if run is None or run.attempt != request.attempt or not run.holder:
-        if run is None and request.release and not request.failed_blocks:
+    ledger = await session.get(LedgerRow, row.name)
+    same_phase = ledger is not None and ledger.phase == request.phase
+    if not same_phase or run is None or run.attempt != request.attempt or not run.holder:
+        if same_phase and run is None and request.release and not request.failed_blocks:
             # The run ended with an earlier message of this attempt, of which the answer was lost.
             told = set(request.done_blocks)
             span = max(told, default=request.first_block) - request.first_block + 1
@@ -79,7 +81,7 @@ async def settle(
             f"{request.job}.",
             name=request.job,
         )
-    ledger = await session.get_one(LedgerRow, row.name)
+    assert ledger is not None
     own = range(run.first, run.first + run.count)
     await ledgers.set_done(session, ledger, {b for b in request.done_blocks if b in own})
     delay = await _count_failures(

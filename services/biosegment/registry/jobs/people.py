@@ -24,6 +24,7 @@ _KINDS = {
     "segment_spec": jobs_pb2.JOB_KIND_SEGMENT,
     "evaluate_spec": jobs_pb2.JOB_KIND_EVALUATE,
     "search_spec": jobs_pb2.JOB_KIND_SEARCH,
+    "instances_spec": jobs_pb2.JOB_KIND_INSTANCES,
 }
 
 

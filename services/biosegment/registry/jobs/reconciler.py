@@ -190,7 +190,9 @@ class Reconciler:
         async with self._database.read() as session:
             runs = list(await session.scalars(waiting.limit(_BATCH)))
             held = await session.scalar(
-                select(func.count()).select_from(RunRow).where(RunRow.holder != "")
+                select(func.count())
+                .select_from(RunRow)
+                .where(RunRow.job.in_(of_kind), RunRow.holder != "")
             )
         missing = await self._missing(f"blocks-{kind}", len(runs), held or 0)
         if not missing:

@@ -81,6 +81,7 @@ async def _add_ledger(
             done=ledger.done,
             quarantined=ledger.quarantined,
             frontier=frontier or 0,
+            phase=ledger.phase,
         )
     )
     if row.stage == jobs_pb2.JOB_STAGE_BLOCKS:
@@ -106,7 +107,8 @@ async def _add_ledger(
 
 
 def _block_progress(ledger: LedgerRow, until: datetime) -> jobs_pb2.Progress:
-    progress = jobs_pb2.Progress(done=ledger.done, total=ledger.total, stage="blocks")
+    stage = f"blocks, phase {ledger.phase + 1}" if ledger.phase else "blocks"
+    progress = jobs_pb2.Progress(done=ledger.done, total=ledger.total, stage=stage)
     elapsed = (until - ledger.start_time).total_seconds()
     if ledger.done and elapsed > 0:
         progress.rate = ledger.done / elapsed

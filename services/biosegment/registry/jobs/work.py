@@ -9,7 +9,12 @@ from datetime import timedelta
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from biosegment.client.errors import InvalidArgumentError, JobNotClaimableError, LeaseLostError
+from biosegment.client.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    JobNotClaimableError,
+    LeaseLostError,
+)
 from biosegment.client.geometry import BlockGrid, Box, shape_of
 from biosegment.registry.database import now
 from biosegment.registry.jobs import ledger as ledgers
@@ -173,8 +178,11 @@ async def plan(
 ) -> JobRow:
     """Opens the ledger and the frontier; the planning attempt ends.
 
+    At stage FINISH the job goes through blocks once more, with a fresh ledger.
+
     Raises:
         InvalidArgumentError: The box or the blocks are empty, or there are absurdly many.
+        FailedPreconditionError: Blocks of the phase before were given up.
         LeaseLostError: The attempt no longer holds the job.
     """
     row = await rows.load(session, request.job, lock=True)
@@ -191,6 +199,16 @@ async def plan(
     if row.state == states.CANCELLING:
         await rows.end(session, row, states.CANCELLED)
         return row
+    last = (
+        await session.get(LedgerRow, row.name) if row.stage == jobs_pb2.JOB_STAGE_FINISH else None
+    )
+    if last is not None and last.quarantined:
+        raise FailedPreconditionError(
+            f"{last.quarantined} of {last.total} blocks of {row.name} were given up; what comes "
+            "next needs them all.",
+            name=row.name,
+        )
+    phase = last.phase + 1 if last is not None else 0
     for table in (LedgerPageRow, BlockFailureRow, RunRow, LedgerRow):
         await session.execute(delete(table).where(table.job == row.name))
     ledger = LedgerRow(
@@ -202,6 +220,7 @@ async def plan(
         done=0,
         quarantined=0,
         cursor=0,
+        phase=phase,
         start_time=now(),
     )
     session.add(ledger)

@@ -52,6 +52,7 @@ class LedgerRow(Base):
     done: Mapped[int] = mapped_column(default=0)
     quarantined: Mapped[int] = mapped_column(default=0)
     cursor: Mapped[int] = mapped_column(default=0)
+    phase: Mapped[int] = mapped_column(default=0, server_default="0")
     start_time: Mapped[datetime]
 
 
