@@ -114,6 +114,7 @@ def _start(client: Client, home: Path, given: argparse.Namespace) -> None:
         budget_patches=4 * (given.rounds + 2),
         region=Box((0, 0, 0), (SHAPE[0], half, SHAPE[2])),
         evaluate_on=(truth.result.import_result.volume, Box((0, half, 0), SHAPE)),
+        skip_pretraining=True,
         initial_training=training,
         round_training=training,
         seed=1,

@@ -186,6 +186,7 @@ class Kit:
                 reference_volume=TRUTH, box=OTHER_HALF.to_proto()
             ),
             "automatic": True,
+            "skip_pretraining": "pretraining" not in fields,
         }
         campaign = campaigns_pb2.Campaign(**{**plan, **fields})
         request = acquisition_pb2.StartCampaignRequest(

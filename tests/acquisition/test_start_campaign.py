@@ -37,6 +37,8 @@ async def test_zero_values_take_the_defaults_of_the_paper(kit):
     assert made.initial_training.learning_rate == pytest.approx(1e-3)
     assert made.round_training.learning_rate == pytest.approx(5e-4)
     assert made.initial_training.patch == made.patch
+    assert (made.pretraining.steps, made.pretraining.patch) == (1500, made.patch)
+    assert made.first_strategy.name == "typicality"
     campaigns = await kit.stubs.campaigns.ListCampaigns(pb.ListCampaignsRequest(parent=PROJECT))
     assert not campaigns.campaigns
 
@@ -48,6 +50,17 @@ async def test_what_is_given_is_kept(kit):
     assert made.initial_training.HasField("dice_weight")
     assert made.initial_training.patch == shape_proto((1, 32, 32))
     assert made.initial_training.batch_size == 8
+
+
+async def test_the_cold_start_can_be_left_out(kit):
+    made = await kit.start(skip_pretraining=True)
+    assert not made.HasField("pretraining")
+    assert made.first_strategy.name == "random"
+
+
+async def test_a_cold_start_is_left_out_or_described(kit):
+    with pytest.raises(InvalidArgumentError, match="leave one of the two out"):
+        await kit.start(skip_pretraining=True, pretraining=jobs_pb2.TrainingSettings(steps=5))
 
 
 async def test_a_repeat_gives_the_first_answer_and_another_is_refused(kit):

@@ -54,6 +54,7 @@ def test_a_campaign_runs_from_its_first_round_to_its_budget(world: World) -> Non
         pool_patches=40,
         budget_patches=5,
         region=Box((0, 0, 0), (SHAPE[0], half, SHAPE[2])),
+        skip_pretraining=True,
         initial_training=training,
         round_training=training,
         evaluate_on=(world.reference, Box((0, half, 0), SHAPE)),

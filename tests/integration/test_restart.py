@@ -40,6 +40,7 @@ def prepare(client: Client, folder: Path, name: str) -> None:
         batch_patches=2,
         pool_patches=30,
         budget_patches=9,
+        skip_pretraining=True,
         initial_training=training,
         round_training=training,
         seed=11,

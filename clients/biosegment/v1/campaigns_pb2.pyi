@@ -284,6 +284,7 @@ class Campaign(_message.Message):
     STOPPING_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     REFRESH_ROUNDS_FIELD_NUMBER: _builtins.int
+    SKIP_PRETRAINING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/campaigns/c"""
     display_name: _builtins.str
@@ -317,6 +318,8 @@ class Campaign(_message.Message):
     that a model ranks, the region is segmented anew with the newest version.
     0 means never: the newest volume that any segmentation has made serves.
     """
+    skip_pretraining: _builtins.bool
+    """Begin with fresh weights that have seen nothing."""
     @_builtins.property
     def strategy(self) -> Global___Strategy:
         """The acquisition function."""
@@ -347,8 +350,8 @@ class Campaign(_message.Message):
 
     @_builtins.property
     def pretraining(self) -> _jobs_pb2.TrainingSettings:
-        """How to train on the raw voxels of the region before the first round; absent
-        means not at all. Not with a base_version.
+        """How to train on the raw voxels of the region before the first round. Not
+        with a base_version, nor with skip_pretraining; else filled in where absent.
         """
 
     @_builtins.property
@@ -390,10 +393,11 @@ class Campaign(_message.Message):
         stopping: Global___StoppingRule | None = ...,
         candidates: Global___CandidateSource.ValueType = ...,
         refresh_rounds: _builtins.int = ...,
+        skip_pretraining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_training", b"initial_training", "patch", b"patch", "pretraining", b"pretraining", "region", b"region", "round_training", b"round_training", "stopping", b"stopping", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "base_version", b"base_version", "batch_patches", b"batch_patches", "budget_patches", b"budget_patches", "candidates", b"candidates", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_patches", b"initial_patches", "initial_training", b"initial_training", "model", b"model", "name", b"name", "patch", b"patch", "pool_patches", b"pool_patches", "pretraining", b"pretraining", "refresh_rounds", b"refresh_rounds", "region", b"region", "round_training", b"round_training", "seed", b"seed", "state", b"state", "state_reason", b"state_reason", "stopping", b"stopping", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "base_version", b"base_version", "batch_patches", b"batch_patches", "budget_patches", b"budget_patches", "candidates", b"candidates", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_patches", b"initial_patches", "initial_training", b"initial_training", "model", b"model", "name", b"name", "patch", b"patch", "pool_patches", b"pool_patches", "pretraining", b"pretraining", "refresh_rounds", b"refresh_rounds", "region", b"region", "round_training", b"round_training", "seed", b"seed", "skip_pretraining", b"skip_pretraining", "state", b"state", "state_reason", b"state_reason", "stopping", b"stopping", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

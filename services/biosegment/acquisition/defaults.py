@@ -53,7 +53,10 @@ def fill(campaign: pb.Campaign, shape: ZYX) -> None:
     campaign.candidates = campaign.candidates or pb.CANDIDATE_SOURCE_POOL
     _fill_strategy(campaign.strategy, STRATEGY)
     if not campaign.base_version:
-        blind = not campaign.HasField("pretraining")
+        if not campaign.skip_pretraining:
+            # Marks it as present; its values follow with those of the other trainings.
+            campaign.pretraining.SetInParent()
+        blind = campaign.skip_pretraining
         _fill_strategy(campaign.first_strategy, Random.name if blind else FIRST_STRATEGY)
     _fill_trainings(campaign)
 

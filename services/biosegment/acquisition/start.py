@@ -57,6 +57,11 @@ async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
         )
     _check_patch(shape_of(campaign.patch), region, network)
     _check_dropout(campaign, model)
+    if wanted.skip_pretraining and wanted.HasField("pretraining"):
+        raise InvalidArgumentError(
+            f"{campaign.name} says how to pretrain and to skip it; leave one of the two out.",
+            field="skip_pretraining",
+        )
     if campaign.base_version:
         if wanted.HasField("pretraining") or wanted.HasField("first_strategy"):
             raise InvalidArgumentError(

@@ -57,8 +57,9 @@ def start(
         str | None, typer.Option(help=f"Voxels to measure on, {parse.BOX_HELP}")
     ] = None,
     pretrain_steps: Annotated[
-        int, typer.Option(min=0, help="Steps on the raw voxels alone before the first round.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, help="Steps on the raw voxels alone before the first round; 0: none."),
+    ] = None,
     first_strategy: Annotated[
         str, typer.Option(help="The acquisition function while nothing is labelled.")
     ] = "",
@@ -113,6 +114,7 @@ def start(
             region=parse.optional_box(region),
             evaluate_on=plan,
             pretraining=TrainingSettings(steps=pretrain_steps) if pretrain_steps else None,
+            skip_pretraining=pretrain_steps == 0,
             first_strategy=first_strategy,
             initial_training=TrainingSettings(steps=steps),
             round_training=TrainingSettings(steps=round_steps),

@@ -91,6 +91,7 @@ def start_campaign(client: Client, plan: Plan, scene: Scene) -> None:
         budget_patches=plan.budget,
         region=scene.region,
         evaluate_on=(scene.truth, scene.held_out),
+        pretraining=_training(plan.initial_steps, plan.patch),
         initial_training=_training(plan.initial_steps, plan.patch),
         round_training=_training(plan.round_steps, plan.patch),
         seed=plan.seed,

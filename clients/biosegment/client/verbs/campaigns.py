@@ -44,6 +44,7 @@ class CampaignVerbs(Verbs):
         region: Box | None = None,
         evaluate_on: tuple[str, Box | None] | None = None,
         pretraining: jobs_pb2.TrainingSettings | None = None,
+        skip_pretraining: bool = False,
         first_strategy: str = "",
         initial_training: jobs_pb2.TrainingSettings | None = None,
         round_training: jobs_pb2.TrainingSettings | None = None,
@@ -73,7 +74,8 @@ class CampaignVerbs(Verbs):
             evaluate_on: A label volume taken as truth and the box to compare (None: all), to
                 measure each round's model; keep the box apart from the region.
             pretraining: How to train on the raw voxels of the region before the first round;
-                None means not at all.
+                None leaves it to the service. There is none with a base_version.
+            skip_pretraining: Begin with fresh weights that have seen nothing.
             first_strategy: The acquisition function of the first round, while nothing is
                 labelled.
             initial_training: How to train in the first round.
@@ -112,6 +114,7 @@ class CampaignVerbs(Verbs):
             budget_patches=budget_patches,
             region=region.to_proto() if region else None,
             pretraining=pretraining,
+            skip_pretraining=skip_pretraining,
             first_strategy=pb.Strategy(name=first_strategy) if first_strategy else None,
             initial_training=initial_training,
             round_training=round_training,
