@@ -18,7 +18,9 @@ from benchmarks.label_efficiency.report import write
 from benchmarks.label_efficiency.store import Curve, Store
 from benchmarks.label_efficiency.trial import Trial
 from biosegment.client.errors import DomainError
+from biosegment.training.child.precision import AUTO, BFLOAT16, FLOAT32, Precision
 
+PRECISIONS = {"auto": AUTO, "float32": FLOAT32, "bfloat16": BFLOAT16}
 _RESULTS = Path(__file__).resolve().parents[1] / "results" / "label_efficiency"
 
 
@@ -34,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             out=asked.out,
             tune=asked.tune,
             threads=asked.threads,
+            precision=PRECISIONS[asked.precision],
         )
     except DomainError as error:
         print(error.message, file=sys.stderr)
@@ -51,6 +54,7 @@ def bench(
     out: Path = _RESULTS,
     tune: bool = False,
     threads: int = 0,
+    precision: Precision = AUTO,
 ) -> dict[str, object]:
     """Runs every strategy with every seed, seeds outermost, and writes the report.
 
@@ -62,6 +66,7 @@ def bench(
         out: Folder of all results.
         tune: Evaluate on a part of the training half.
         threads: Of torch; 0 leaves them to torch.
+        precision: What training computes with.
 
     Returns:
         The figures in short, as JSON values.
@@ -76,7 +81,7 @@ def bench(
     store = Store(folder)
     for seed in seeds:
         for plan in plans:
-            Trial(found, protocol, plan, seed, store).run(_tell)
+            Trial(found, protocol, plan, seed, store, precision=precision).run(_tell)
             write(folder, found.name, protocol, store.curves())
     return write(folder, found.name, protocol, store.curves())
 
@@ -109,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, default=_RESULTS, help="folder of all results")
     made.add_argument("--tune", action="store_true", help="leave the test half alone")
     made.add_argument("--threads", type=int, default=0, help="of torch; 0 for torch's choice")
+    made.add_argument("--precision", default="auto", choices=PRECISIONS, help="of training")
     return made
 
 

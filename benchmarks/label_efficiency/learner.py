@@ -19,6 +19,7 @@ from biosegment.nets.architectures import build
 from biosegment.nets.weights import Weights
 from biosegment.training.child.fit import fit
 from biosegment.training.child.log_replay import replay
+from biosegment.training.child.precision import AUTO, Precision
 from biosegment.training.child.pretrain import pretrain
 from biosegment.training.child.samples import CropSampler, Sample, collect, input_statistics
 from biosegment.training.child.settings import Hooks, Settings
@@ -33,9 +34,10 @@ _QUIET = Hooks(lambda _step, _loss: None, lambda _checkpoint: None, lambda: Fals
 class Learner:
     """Trains, scores and evaluates on one data set by one protocol."""
 
-    def __init__(self, data: Data, protocol: Protocol) -> None:
+    def __init__(self, data: Data, protocol: Protocol, *, precision: Precision = AUTO) -> None:
         self._data = data
         self._protocol = protocol
+        self._precision = precision
 
     def fresh(self, seed: int, *, dropout: float = 0.0) -> Weights:
         """A network with fresh weights."""
@@ -152,6 +154,7 @@ class Learner:
             seed=seed,
             checkpoint_steps=steps,
             dice_weight=_DICE_WEIGHT,
+            precision=self._precision,
         )
 
 

@@ -15,6 +15,7 @@ from biosegment.acquisition.strategies.random import Random
 from biosegment.client.errors import FailedPreconditionError
 from biosegment.client.geometry import Box
 from biosegment.nets.weights import Weights
+from biosegment.training.child.precision import AUTO, Precision
 
 _POOL, _SELECT, _DROPOUT = 1, 2, 3
 _ROUNDS = "rounds"
@@ -28,8 +29,17 @@ class Trial:
     what several trials begin with is made once.
     """
 
-    def __init__(self, data: Data, protocol: Protocol, plan: Plan, seed: int, store: Store) -> None:
-        self._learner = Learner(data, protocol)
+    def __init__(
+        self,
+        data: Data,
+        protocol: Protocol,
+        plan: Plan,
+        seed: int,
+        store: Store,
+        *,
+        precision: Precision = AUTO,
+    ) -> None:
+        self._learner = Learner(data, protocol, precision=precision)
         self._protocol = protocol
         self._plan = plan
         self._seed = seed

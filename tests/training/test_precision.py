@@ -28,18 +28,13 @@ def test_the_device_decides_what_is_left_open(wanted, capability, expected):
     assert choose(wanted, capability) == expected
 
 
-def test_a_cpu_computes_in_bfloat16_where_it_has_the_instructions():
-    assert choose(AUTO, None, cpu_bfloat16=True) == BFLOAT16
-    assert choose(FLOAT32, None, cpu_bfloat16=True) == FLOAT32
-
-
 def test_float16_needs_a_gpu():
     with pytest.raises(FailedPreconditionError, match="needs a CUDA GPU"):
         choose(FLOAT16, None)
 
 
 def test_bfloat16_learns_the_same_task():
-    full = fit(network(), sampler(), replace(SETTINGS, steps=30, precision=FLOAT32), Log().hooks())
+    full = fit(network(), sampler(), replace(SETTINGS, steps=30), Log().hooks())
     net = network()
     mixed = fit(net, sampler(), replace(SETTINGS, steps=30, precision=BFLOAT16), Log().hooks())
     assert mixed.loss == pytest.approx(full.loss, rel=0.1)

@@ -28,25 +28,20 @@ def chosen(wanted: Precision) -> Precision:
     Raises:
         FailedPreconditionError: float16 is wanted where there is no GPU.
     """
-    if torch.cuda.is_available():
-        return choose(wanted, torch.cuda.get_device_capability())
-    return choose(wanted, None, cpu_bfloat16=torch.cpu._is_avx512_bf16_supported())
+    capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+    return choose(wanted, capability)
 
 
-def choose(
-    wanted: Precision, capability: tuple[int, int] | None, *, cpu_bfloat16: bool = False
-) -> Precision:
+def choose(wanted: Precision, capability: tuple[int, int] | None) -> Precision:
     """The precision for a wish on a device.
 
     Left open, it is what the device has tensor cores for: bfloat16 from compute capability 8.0
-    (Ampere) on, float16 from 7.0 (Volta) on. A CPU computes in bfloat16 where it has the
-    instructions (``make bench-training`` gives the ratio), since it is several times slower
-    without. Everything else computes in float32.
+    (Ampere) on, float16 from 7.0 (Volta) on. Everything else computes in float32; CPUs without
+    instructions for bfloat16 are several times slower with it.
 
     Args:
         wanted: AUTO leaves it open.
         capability: CUDA compute capability of the device, None for a CPU.
-        cpu_bfloat16: Whether the CPU has instructions for bfloat16.
 
     Raises:
         FailedPreconditionError: float16 is wanted on a CPU.
@@ -58,8 +53,6 @@ def choose(
         )
     if wanted != AUTO:
         return wanted
-    if capability is None:
-        return BFLOAT16 if cpu_bfloat16 else FLOAT32
-    if capability < (7, 0):
+    if capability is None or capability < (7, 0):
         return FLOAT32
     return BFLOAT16 if capability >= (8, 0) else FLOAT16
