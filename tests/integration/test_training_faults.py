@@ -27,7 +27,7 @@ class Patches:
     """
 
     train: Callable[[], jobs_pb2.Job]
-    search: Callable[[int], jobs_pb2.Job]
+    search: Callable[..., jobs_pb2.Job]
 
 
 def settings(steps: int) -> jobs_pb2.TrainingSettings:
@@ -53,12 +53,12 @@ def patches(world: World) -> Patches:
             client.commit("patches", box, world.truth[box.slices], tool="test")
     return Patches(
         lambda: client.train("unet", "patches", settings=settings(STEPS)),
-        lambda trials: client.search(
+        lambda trials, steps=30: client.search(
             "unet",
             "patches",
             {"learning_rate": (1e-4, 1e-2), "dice_weight": (0.2, 0.8)},
             trials=trials,
-            settings=settings(30),
+            settings=settings(steps),
             make_version=True,
         ),
     )
@@ -147,7 +147,8 @@ def test_a_cancelled_search_keeps_its_trials_and_can_be_taken_up(
     world: World, patches: Patches
 ) -> None:
     client = world.client
-    job = patches.search(2)
+    # Long enough for the second trial to be under way when the cancellation arrives.
+    job = patches.search(2, steps=300)
     wait_until(lambda: len(client.search_result(job.name).trials) == 2, 120)
     client.cancel(job.name)
     with pytest.raises(JobCancelledError):
