@@ -1,11 +1,11 @@
 """What a campaign takes where nothing is said: the experiment of the paper, from a better start.
 
 Rombaut, Roels and Saeys, "BioSegment: Active Learning segmentation for 3D electron microscopy
-imaging", section 4: 20 patches of 128 x 128 first, then the 20 of highest entropy out of 2000 in each
-round, 500 in all; learning rates 1e-3 and 5e-4. Its 500 and 200 epochs are given here as steps of 8
-patches, about as many passes over the first 20 patches, and fewer over the later ones. Where the paper
-begins with fresh weights and random patches, the network learns from the raw voxels first, and the
-first patches are typical in its embedding (docs/label-efficiency.md).
+imaging", section 4: 20 patches of 128 x 128 first, then the 20 of highest entropy out of 2000 in
+each round, 500 in all; learning rates 1e-3 and 5e-4. Its 500 and 200 epochs are given here as steps
+of 8 patches, about as many passes over the first 20 patches, and fewer over the later ones. Where
+the paper begins with fresh weights and random patches, the network learns from the raw voxels
+first, and the first patches are typical in its embedding (docs/label-efficiency.md).
 """
 
 from google.protobuf.struct_pb2 import Struct
