@@ -41,6 +41,8 @@ class Protocol:
         round_rate: Learning rate of the later ones, which go on from the weights before.
         first_effort: Length of the first training.
         round_effort: Length of the later ones.
+        all_effort: Length of the one training on the whole pool, the reference of full supervision;
+            long enough that more brings nothing.
         pretrain_steps: Length of the self-supervised training where a strategy asks for it.
         max_overlap: Fraction of a patch that may lie in another labelled one, for all strategies.
     """
@@ -59,6 +61,7 @@ class Protocol:
     round_rate: float = 5e-4
     first_effort: Effort
     round_effort: Effort
+    all_effort: Effort
     pretrain_steps: int
     max_overlap: float = 0.25
 
@@ -78,8 +81,8 @@ class Protocol:
 
     @property
     def all_steps(self) -> int:
-        """Optimiser steps of all rounds together, which full supervision gets as well."""
-        return sum(self.steps(number) for number in range(self.rounds))
+        """Optimiser steps of full supervision."""
+        return self.all_effort.steps(self.pool, self.batch_size)
 
 
 FULL = Protocol(
@@ -91,6 +94,7 @@ FULL = Protocol(
     batch_size=8,
     first_effort=Effort(500, epochs=True),
     round_effort=Effort(200, epochs=True),
+    all_effort=Effort(200, epochs=True),
     pretrain_steps=10_000,
 )
 """The paper's, for a GPU."""
@@ -104,6 +108,7 @@ REDUCED = Protocol(
     batch_size=10,
     first_effort=Effort(500, epochs=True),
     round_effort=Effort(150),
+    all_effort=Effort(50, epochs=True),
     pretrain_steps=1500,
 )
 """The same for two CPU cores: some minutes per strategy and seed."""

@@ -62,7 +62,7 @@ def test_the_protocols_are_those_of_the_paper_and_of_the_guide():
     assert FULL.steps(1) == 200 * 5
     assert REDUCED.labelled(REDUCED.rounds - 1) == 200
     assert REDUCED.steps(0) == 500 * 2  # 10 at a time
-    assert REDUCED.all_steps == 1000 + 9 * 150
+    assert REDUCED.all_steps == 50 * 200
 
 
 def test_strategies_of_a_seed_share_the_first_round_and_no_patch_is_labelled_twice(data, tmp_path):

@@ -34,6 +34,7 @@ async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
             raise InvalidArgumentError(
                 f"{name} belongs to another project than {wanted.name}.", name=name
             )
+    _check_beginning(wanted)
     dataset = (
         await stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=wanted.dataset))
     ).dataset
@@ -57,22 +58,27 @@ async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
         )
     _check_patch(shape_of(campaign.patch), region, network)
     _check_dropout(campaign, model)
-    if wanted.skip_pretraining and wanted.HasField("pretraining"):
-        raise InvalidArgumentError(
-            f"{campaign.name} says how to pretrain and to skip it; leave one of the two out.",
-            field="skip_pretraining",
-        )
     if campaign.base_version:
-        if wanted.HasField("pretraining") or wanted.HasField("first_strategy"):
-            raise InvalidArgumentError(
-                f"{campaign.name} begins with {campaign.base_version}; pretraining and a strategy "
-                "for the time without labels are for campaigns that begin from nothing.",
-                field="base_version",
-            )
         campaign.base_version = await _base_version(stubs, campaign)
     if campaign.HasField("evaluation"):
         await _check_evaluation(stubs, campaign, region, shape)
     return campaign
+
+
+def _check_beginning(wanted: pb.Campaign) -> None:
+    """Looks at what was asked for, before defaults make it present."""
+    if wanted.skip_pretraining and wanted.HasField("pretraining"):
+        raise InvalidArgumentError(
+            f"{wanted.name} says how to pretrain and to skip it; leave one of the two out.",
+            field="skip_pretraining",
+        )
+    unlabelled = wanted.HasField("pretraining") or wanted.HasField("first_strategy")
+    if wanted.base_version and unlabelled:
+        raise InvalidArgumentError(
+            f"{wanted.name} begins with {wanted.base_version}; pretraining and a strategy for "
+            "the time without labels are for campaigns that begin from nothing.",
+            field="base_version",
+        )
 
 
 def _check_counts(campaign: pb.Campaign) -> None:
