@@ -1,7 +1,8 @@
 """Volumes as arrays for workers: straight from the store where they can, by stream where not."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +10,8 @@ import tensorstore as ts
 from numpy.typing import NDArray
 
 from biosegment.client import arrays
-from biosegment.client.errors import FailedPreconditionError, NotFoundError
+from biosegment.client.complete import check_complete
+from biosegment.client.errors import NotFoundError, StoreError
 from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of
 from biosegment.client.stubs import SyncStubs
 from biosegment.runtime import log
@@ -64,11 +66,7 @@ class VolumeArray:
         Raises:
             FailedPreconditionError: It is still being written.
         """
-        if self.volume.state != storage_pb2.VOLUME_STATE_READY:
-            raise FailedPreconditionError(
-                f"{self.volume.name} is not complete: its writing has not finished.",
-                name=self.volume.name,
-            )
+        check_complete(self.volume)
         return self
 
     @property
@@ -100,10 +98,13 @@ class VolumeArray:
 
         Raises:
             OutsideVolumeError: The box leaves the volume.
+            StoreError: They cannot be read.
         """
         box.within(self.shape(box.level), self.volume.name)
         if self._stores is not None:
-            data: NDArray[Any] = self._stores[box.level][(..., *box.slices)].read().result()
+            data: NDArray[Any]
+            with self._trouble(f"{box} of {self.volume.name} cannot be read"):
+                data = self._stores[box.level][(..., *box.slices)].read().result()
             return data
         assert self._stubs is not None
         request = storage_pb2.ReadRegionRequest(name=self.volume.name, box=box.to_proto())
@@ -114,16 +115,27 @@ class VolumeArray:
 
         Raises:
             OutsideVolumeError: The box leaves the volume.
+            StoreError: They cannot be stored.
         """
         box.within(self.shape(box.level), self.volume.name)
         if self._stores is not None:
-            self._stores[box.level][(..., *box.slices)].write(array).result()
+            with self._trouble(f"{box} of {self.volume.name} cannot be stored"):
+                self._stores[box.level][(..., *box.slices)].write(array).result()
             return
         assert self._stubs is not None
         self._stubs.storage.WriteRegion(
             storage_pb2.WriteRegionRequest(name=self.volume.name if first else "", chunk=chunk)
             for first, chunk in _flag_first(arrays.encode(array, box))
         )
+
+    @contextmanager
+    def _trouble(self, what: str) -> Iterator[None]:
+        # Tensorstore raises ValueError for whatever the store answered.
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            why = (str(error).splitlines() or [""])[0][:500]
+            raise StoreError(f"{what}: {why}", name=self.volume.name) from None
 
 
 def _flag_first(chunks: Any) -> Any:
