@@ -1,8 +1,7 @@
 """Volumes as arrays for workers: straight from the store where they can, by stream where not."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -11,10 +10,11 @@ from numpy.typing import NDArray
 
 from biosegment.client import arrays
 from biosegment.client.complete import check_complete
-from biosegment.client.errors import NotFoundError, StoreError
+from biosegment.client.errors import NotFoundError
 from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of
 from biosegment.client.stubs import SyncStubs
 from biosegment.runtime import log
+from biosegment.runtime.trouble import store_trouble
 from biosegment.v1 import storage_pb2
 
 _log = log.get(__name__)
@@ -103,7 +103,7 @@ class VolumeArray:
         box.within(self.shape(box.level), self.volume.name)
         if self._stores is not None:
             data: NDArray[Any]
-            with self._trouble(f"{box} of {self.volume.name} cannot be read"):
+            with store_trouble(f"{box} of {self.volume.name} cannot be read", self.volume.name):
                 data = self._stores[box.level][(..., *box.slices)].read().result()
             return data
         assert self._stubs is not None
@@ -119,7 +119,7 @@ class VolumeArray:
         """
         box.within(self.shape(box.level), self.volume.name)
         if self._stores is not None:
-            with self._trouble(f"{box} of {self.volume.name} cannot be stored"):
+            with store_trouble(f"{box} of {self.volume.name} cannot be stored", self.volume.name):
                 self._stores[box.level][(..., *box.slices)].write(array).result()
             return
         assert self._stubs is not None
@@ -127,15 +127,6 @@ class VolumeArray:
             storage_pb2.WriteRegionRequest(name=self.volume.name if first else "", chunk=chunk)
             for first, chunk in _flag_first(arrays.encode(array, box))
         )
-
-    @contextmanager
-    def _trouble(self, what: str) -> Iterator[None]:
-        # Tensorstore raises ValueError for whatever the store answered.
-        try:
-            yield
-        except (ValueError, OSError) as error:
-            why = (str(error).splitlines() or [""])[0][:500]
-            raise StoreError(f"{what}: {why}", name=self.volume.name) from None
 
 
 def _flag_first(chunks: Any) -> Any:
