@@ -17,7 +17,7 @@ from biosegment.client.errors import DomainError
 from biosegment.client.verbs.jobs import ENDED
 from biosegment.v1 import jobs_pb2
 from tests.chaos import checks
-from tests.chaos.faults import UNBORNE, all_faults
+from tests.chaos.faults import all_faults
 from tests.chaos.stand import Stand, insist, stand
 from tests.chaos.strokes import Painter
 
@@ -45,11 +45,7 @@ class Run:
         self._random = Random(seed)
         self._wanted = faults
         known = all_faults(fillable=stand.fillable)
-        self._known = {
-            name: fault
-            for name, fault in known.items()
-            if (only in name if only else name not in UNBORNE)
-        }
+        self._known = {name: fault for name, fault in known.items() if only in name}
         self._began = time.monotonic()
         self._calm: dict[str, str] = {}
 
@@ -136,11 +132,7 @@ def main() -> int:
     given = arguments.parse_args()
     began = time.monotonic()
     with stand() as made:
-        if not given.only:
-            print(
-                f"NOT INFLICTED: {', '.join(UNBORNE)}: known not to be borne; try it with --only."
-            )
-        elif not made.fillable:
+        if not made.fillable:
             print("NOT INFLICTED: a full disk; this needs root, to mount a disk that may be full.")
         run = Run(made, given.seed, given.faults, given.only)
         painter = Painter(made.platform.connection_path, "painted", _SHAPE, given.seed)

@@ -13,9 +13,6 @@ from biosegment.v1 import events_pb2
 from tests.chaos.stand import BLOCKS, LEASE_SECONDS, Stand, resize_disk
 
 Fault = Callable[[Stand, Random, str], str]
-UNBORNE = ("disk full",)
-"""Faults that the platform is known not to bear: nats-server does not write to a stream again after
-its disk was full, until it is restarted, and `up` restarts only what has died."""
 _PAST_EVERY_TIMEOUT = 35.0
 """Seconds. The longest is that of the broker's acks, 30."""
 _TAKEOVER_SECONDS = 30.0

@@ -64,6 +64,22 @@ def words(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
+def test_a_process_that_is_spoilt_is_started_anew_and_that_is_no_crash(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def spoilt() -> bool:
+        """Three times, each once the process has said that it is there."""
+        if len(told) == 3 or len(words(tmp_path / "starts")) <= len(told):
+            return False
+        told.append(1)
+        return True
+
+    one = spec(tmp_path, "one", spoilt=spoilt)
+    with running(Supervisor([one], tmp_path, crash_limit=2)) as supervisor:
+        until(lambda: words(tmp_path / "starts") == ["one"] * 4)
+        assert not supervisor.wait(0.5)
+
+
 def test_stages_start_in_order_and_stop_in_reverse(tmp_path: Path) -> None:
     specs = [spec(tmp_path, "top", 2), spec(tmp_path, "base", 0), spec(tmp_path, "middle", 1)]
     with running(Supervisor(specs, tmp_path)) as supervisor:

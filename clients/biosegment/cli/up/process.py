@@ -22,6 +22,7 @@ class Spec:
         stage: Stages start in ascending order, each when the one before is ready, and stop in
             descending order.
         ready: Whether the process does its work now; called every now and then.
+        spoilt: Whether the process must be started anew though it runs; called all the while.
         environment: Added to the environment of this process.
         afterwards: Command to run to its end each time the process has become ready.
     """
@@ -30,6 +31,7 @@ class Spec:
     command: tuple[str, ...]
     stage: int
     ready: Callable[[], bool]
+    spoilt: Callable[[], bool] = lambda: False
     environment: Mapping[str, str] = field(default_factory=dict)
     afterwards: tuple[str, ...] = ()
 
