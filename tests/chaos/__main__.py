@@ -1,6 +1,6 @@
 """Faults inflicted on a running platform until it shows a defect, or has borne them all.
 
-``python -m tests.chaos [--seed N] [--faults N]`` segments a volume of 100 blocks over and over
+``python -m tests.chaos [--seed N] [--faults N]`` segments a volume of 40 blocks over and over
 while somebody paints, kills and stops parts of the platform as a seeded generator says, and
 compares each output with that of an undisturbed run. The last line is one JSON object; the exit
 status is 1 if anything was not as it must be.

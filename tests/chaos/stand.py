@@ -30,7 +30,7 @@ from biosegment.v1 import inference_pb2, jobs_pb2
 
 _T = TypeVar("_T")
 VOXEL = (45.0, 9.2, 9.2)
-BLOCKS = 100
+BLOCKS = 40
 SHAPE = (16 * BLOCKS, 64, 64)
 LEASE_SECONDS = 6.0
 _SETTINGS = {

@@ -104,6 +104,22 @@ def test_a_process_that_dies_is_started_again_and_followed_up(tmp_path: Path) ->
         assert second != first
 
 
+def test_what_dies_while_its_afterwards_runs_does_not_wait_for_it(tmp_path: Path) -> None:
+    note = f"""
+import pathlib, time
+folder = pathlib.Path({str(tmp_path)!r})
+with (folder / "after").open("a") as file:
+    file.write("begun ")
+time.sleep(60 if (folder / "after").read_text().split() == ["begun"] * 2 else 0)
+"""
+    once = spec(tmp_path, "one", afterwards=(sys.executable, "-c", note))
+    with running(Supervisor([once], tmp_path)) as supervisor:
+        supervisor.process("one").kill()
+        until(lambda: words(tmp_path / "after") == ["begun"] * 2)
+        supervisor.process("one").kill()
+        until(lambda: words(tmp_path / "after") == ["begun"] * 3)
+
+
 def test_a_crash_loop_gives_up_and_shows_the_log(tmp_path: Path) -> None:
     specs = [spec(tmp_path, "good", 0), spec(tmp_path, "bad", 1, _CRASHING)]
     supervisor = Supervisor(specs, tmp_path, crash_limit=3)
