@@ -10,9 +10,11 @@ DATA ?= vnc
 STRATEGIES ?= random,entropy,entropy+pretrain
 SEEDS ?= 0-4
 PROTOCOL ?= reduced
+SEED ?= 1
+FAULTS ?= 100
 
 .PHONY: help setup demo test test-slow bench-labels bench-rank bench-candidates bench-wait
-.PHONY: bench-training chaos-campaign
+.PHONY: bench-training chaos chaos-campaign
 .PHONY: lint types proto proto-check check clean
 
 help: ## List the targets
@@ -35,8 +37,11 @@ test: setup ## Lint, types, contract and every test under a minute
 test-slow: setup ## The tests over a minute
 	$(BIN)/pytest -m slow --timeout 1200
 
+chaos: setup ## Faults inflicted on the running platform, compared with peace: SEED=1 FAULTS=100 [ONLY=kind]
+	$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS) $(if $(ONLY),--only '$(ONLY)')
+
 chaos-campaign: setup ## A campaign twice, once killed in every phase; on the phantom, or DATA_ROOT=… (vnc/ in it)
-	$(BIN)/python -m tests.integration.chaos $(if $(DATA_ROOT),--data $(DATA_ROOT)/vnc)
+	$(BIN)/python -m tests.chaos.campaign $(if $(DATA_ROOT),--data $(DATA_ROOT)/vnc)
 
 bench-labels: setup ## Learning curves: DATA=… STRATEGIES=a,b SEEDS=0-4 PROTOCOL=reduced|full [BENCH_ARGS=…]
 	$(BIN)/python -m benchmarks.label_efficiency --data '$(DATA)' --strategies '$(STRATEGIES)' --seeds '$(SEEDS)' --protocol $(PROTOCOL) $(BENCH_ARGS)

@@ -237,12 +237,16 @@ def test_a_job_that_lost_blocks_is_no_success(platform: InMemoryPlatform, run: R
         state=jobs_pb2.JOB_STATE_PARTIALLY_SUCCEEDED,
         blocks=jobs_pb2.BlockSummary(total=8, done=7, quarantined=1),
         partial_failures=[
-            jobs_pb2.BlockFailure(block=3, error=jobs_pb2.JobError(message="It broke."))
+            jobs_pb2.BlockFailure(
+                block=3,
+                box=types_pb2.Box(z_stop=1, y_stop=16, x_stop=16),
+                error=jobs_pb2.JobError(message="It broke."),
+            )
         ],
     )
     answer = run("job", "watch", "j")
     assert answer.exit_code == 1
-    assert "1 of 8 blocks failed (It broke.)" in answer.stderr
+    assert "1 of 8 blocks failed: [0:1, 0:16, 0:16]: It broke." in answer.stderr
     assert f"biosegment job retry {JOB}" in answer.stderr
 
 

@@ -64,6 +64,22 @@ def words(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
+def test_a_process_that_is_spoilt_is_started_anew_and_that_is_no_crash(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def spoilt() -> bool:
+        """Three times, each once the process has said that it is there."""
+        if len(told) == 3 or len(words(tmp_path / "starts")) <= len(told):
+            return False
+        told.append(1)
+        return True
+
+    one = spec(tmp_path, "one", spoilt=spoilt)
+    with running(Supervisor([one], tmp_path, crash_limit=2)) as supervisor:
+        until(lambda: words(tmp_path / "starts") == ["one"] * 4)
+        assert not supervisor.wait(0.5)
+
+
 def test_stages_start_in_order_and_stop_in_reverse(tmp_path: Path) -> None:
     specs = [spec(tmp_path, "top", 2), spec(tmp_path, "base", 0), spec(tmp_path, "middle", 1)]
     with running(Supervisor(specs, tmp_path)) as supervisor:
@@ -86,6 +102,22 @@ def test_a_process_that_dies_is_started_again_and_followed_up(tmp_path: Path) ->
         second = supervisor.process("one").pid
         assert second is not None
         assert second != first
+
+
+def test_what_dies_while_its_afterwards_runs_does_not_wait_for_it(tmp_path: Path) -> None:
+    note = f"""
+import pathlib, time
+folder = pathlib.Path({str(tmp_path)!r})
+with (folder / "after").open("a") as file:
+    file.write("begun ")
+time.sleep(60 if (folder / "after").read_text().split() == ["begun"] * 2 else 0)
+"""
+    once = spec(tmp_path, "one", afterwards=(sys.executable, "-c", note))
+    with running(Supervisor([once], tmp_path)) as supervisor:
+        supervisor.process("one").kill()
+        until(lambda: words(tmp_path / "after") == ["begun"] * 2)
+        supervisor.process("one").kill()
+        until(lambda: words(tmp_path / "after") == ["begun"] * 3)
 
 
 def test_a_crash_loop_gives_up_and_shows_the_log(tmp_path: Path) -> None:

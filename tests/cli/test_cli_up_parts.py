@@ -1,5 +1,6 @@
 """Home, ports and the NATS server of `biosegment up`."""
 
+import shutil
 import stat
 import subprocess
 import sys
@@ -107,3 +108,15 @@ def test_up_refuses_in_one_sentence(tmp_path: Path) -> None:
     )
     assert answer.returncode == 1
     assert answer.stderr == "Error: --log-level must be one of debug, info, warning, error.\n"
+
+
+def test_a_disk_that_was_full_is_told_of_once_when_it_has_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    was_full = nats.WasFull(tmp_path)
+    told = []
+    for free in (1 << 30, 0, 1 << 21, 1 << 30, 1 << 30):
+        usage = shutil.disk_usage(tmp_path)._replace(free=free)
+        monkeypatch.setattr(nats.shutil, "disk_usage", lambda _folder, usage=usage: usage)
+        told.append(was_full())
+    assert told == [False, False, False, True, False]

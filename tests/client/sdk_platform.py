@@ -182,10 +182,12 @@ class Acquisition(acquisition_pb2_grpc.AcquisitionServiceServicer):
 
 
 class Storage(storage_pb2_grpc.StorageServiceServicer):
+    state = storage_pb2.VOLUME_STATE_READY
+
     async def GetVolume(self, request: Any, context: Any) -> Any:
         level = storage_pb2.VolumeLevel(shape=DATASET.shape)
         return storage_pb2.GetVolumeResponse(
-            volume=storage_pb2.Volume(name=request.name, levels=[level])
+            volume=storage_pb2.Volume(name=request.name, levels=[level], state=self.state)
         )
 
     async def ResolveObject(self, request: Any, context: Any) -> Any:
@@ -316,6 +318,7 @@ class InMemoryPlatform:
         self.seen = Seen()
         self.jobs = Jobs(self.seen)
         self.registry = Registry(self.seen)
+        self.storage = Storage()
         self.connection = Connection(token="t", addresses={})
         self._server: Server | None = None
         self._port = 0
@@ -341,7 +344,7 @@ class InMemoryPlatform:
                 Acquisition(self.seen),
                 "Acquisition",
             ),
-            (storage_pb2_grpc.add_StorageServiceServicer_to_server, Storage(), "Storage"),
+            (storage_pb2_grpc.add_StorageServiceServicer_to_server, self.storage, "Storage"),
             (
                 inference_pb2_grpc.add_InferenceServiceServicer_to_server,
                 Inference(self.seen),

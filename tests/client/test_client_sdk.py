@@ -12,6 +12,7 @@ from biosegment.client import AsyncClient, Box, arrays
 from biosegment.client.errors import (
     AlreadyExistsError,
     DeadlineError,
+    FailedPreconditionError,
     InvalidArgumentError,
     JobCancelledError,
     NotFoundError,
@@ -29,6 +30,7 @@ from biosegment.v1 import (
     instances_pb2,
     jobs_pb2,
     registry_pb2,
+    storage_pb2,
     training_pb2,
 )
 
@@ -78,6 +80,16 @@ async def test_reading_takes_boxes_and_whole_levels(client: AsyncClient) -> None
         await client.read("liver", max_bytes=RAW.nbytes - 1)
     with pytest.raises(NotFoundError, match="no data set"):
         await client.read("kidney")
+
+
+async def test_a_volume_that_is_not_complete_is_read_only_by_who_says_so(
+    platform: InMemoryPlatform, client: AsyncClient
+) -> None:
+    platform.storage.state = storage_pb2.VOLUME_STATE_WRITING
+    with pytest.raises(FailedPreconditionError, match=r"not complete.*job retry"):
+        await client.read(DATASET.raw_volume)
+    there = await client.read(DATASET.raw_volume, unfinished=True)
+    np.testing.assert_array_equal(there, RAW)
 
 
 async def test_a_commit_says_all_it_knows(platform: InMemoryPlatform, client: AsyncClient) -> None:

@@ -130,6 +130,18 @@ async def test_a_run_that_kills_its_workers_is_quarantined(kit: Kit) -> None:
     assert "stopped answering" in after.partial_failures[0].error.message
 
 
+async def test_a_block_that_failed_and_then_kills_its_workers_is_quarantined(kit: Kit) -> None:
+    job = await planned(kit, 2)
+    await kit.settle(await kit.claim_blocks(job, 0), 0, failed=[0])
+    await kit.due()
+    for _ in range(kit.settings.max_failures):
+        await kit.claim_blocks(job, 0)
+        await kit.lapse()
+    after = await kit.get(job)
+    assert after.blocks.quarantined == 1
+    assert "stopped answering" in after.partial_failures[0].error.message
+
+
 async def test_a_job_goes_through_its_blocks_again_in_the_next_phase(kit: Kit) -> None:
     job = await planned(kit, 3)
     stale = await kit.claim_blocks(job, 0, "zombie")

@@ -41,12 +41,21 @@ def _tell_of_losses(job: "Job") -> None:
 
     if job.state != JOB_STATE_PARTIALLY_SUCCEEDED:
         return
-    why = f" ({job.partial_failures[0].error.message})" if job.partial_failures else ""
-    tell(
-        f"Error: {job.blocks.quarantined} of {job.blocks.total} blocks failed{why}. "
-        f"Try them again with: biosegment job retry {job.name}"
-    )
+    tell(f"Error: {losses(job)}")
     raise typer.Exit(1)
+
+
+def losses(job: "Job") -> str:
+    """What a job with blocks that were given up says of them, and what to do."""
+    from biosegment.client.geometry import Box
+
+    failed, named = job.blocks.quarantined, job.partial_failures
+    first = f": {Box.from_proto(named[0].box)}: {named[0].error.message}" if named else ""
+    more = f" `biosegment job show {job.name}` names {len(named)} of them." if failed > 1 else ""
+    return (
+        f"{failed} of {job.blocks.total} blocks failed{first.rstrip('.')}.{more} Once the cause "
+        f"is mended, try them again with: biosegment job retry {job.name}"
+    )
 
 
 def _follow(client: "Client", job: "Job") -> "Job":

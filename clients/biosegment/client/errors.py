@@ -158,6 +158,14 @@ class UnavailableError(DomainError):
     retryable = True
 
 
+class StoreError(DomainError):
+    """The store did not give or take voxels: they are damaged, or the disk is full."""
+
+    code = "UNAVAILABLE"
+    reason = "STORE_FAILED"
+    retryable = True
+
+
 class DeadlineError(DomainError):
     """The answer did not come in time."""
 

@@ -4,6 +4,7 @@ from biosegment.acquisition import defaults, stopping
 from biosegment.acquisition.candidates import check_fits
 from biosegment.acquisition.strategies.base import read_parameters
 from biosegment.acquisition.strategies.table import find
+from biosegment.client.complete import check_complete
 from biosegment.client.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -177,10 +178,7 @@ async def _check_evaluation(
         )
     request = storage_pb2.GetVolumeRequest(name=plan.reference_volume)
     volume = (await stubs.storage.GetVolume(request)).volume
-    if volume.state != storage_pb2.VOLUME_STATE_READY:
-        raise FailedPreconditionError(
-            f"{volume.name} is not complete: its writing has not finished.", name=volume.name
-        )
+    check_complete(volume)
     if volume.kind != storage_pb2.VOLUME_KIND_LABELS or shape_of(volume.levels[0].shape) != shape:
         raise InvalidArgumentError(
             f"{volume.name} cannot be the truth of {campaign.dataset}: it must be a label volume "

@@ -6,6 +6,7 @@ from math import prod
 from google.protobuf.json_format import MessageToDict
 
 from biosegment.client import arrays, names
+from biosegment.client.complete import check_complete
 from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
 from biosegment.client.geometry import ZYX, Box, shape_of
 from biosegment.client.stubs import AsyncStubs
@@ -117,8 +118,4 @@ async def ready_volume(stubs: AsyncStubs, name: str) -> storage_pb2.Volume:
         FailedPreconditionError: It is still being written.
     """
     answer = await stubs.storage.GetVolume(storage_pb2.GetVolumeRequest(name=name))
-    if answer.volume.state != storage_pb2.VOLUME_STATE_READY:
-        raise FailedPreconditionError(
-            f"{name} is not complete: its writing has not finished.", name=name
-        )
-    return answer.volume
+    return check_complete(answer.volume)

@@ -45,7 +45,9 @@ class SegmentHandler:
             cancelled=ctx.cancelled,
             volumes=volumes,
         )
-        for volume in volumes:
+        # A volume that lacks blocks stays WRITING, for no reader to take it for complete; the job
+        # comes by here again once they have been retried.
+        for volume in volumes if not ctx.job.blocks.quarantined else ():
             await ctx.stubs.storage.FinishVolume(storage_pb2.FinishVolumeRequest(name=volume))
         return jobs_pb2.JobResult(
             segment_result=jobs_pb2.SegmentResult(

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from biosegment.client import arrays, names
-from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
+from biosegment.client.complete import check_complete
+from biosegment.client.errors import InvalidArgumentError
 from biosegment.client.stubs import AsyncStubs
 from biosegment.ingest import tiff_target
 from biosegment.ingest.roots import Roots
@@ -33,11 +34,7 @@ async def plan(stubs: AsyncStubs, roots: Roots, parent: str, spec: jobs_pb2.Expo
         )
     roots.new(spec.destination_path)
     answer = await stubs.storage.GetVolume(storage_pb2.GetVolumeRequest(name=spec.volume))
-    volume = answer.volume
-    if volume.state != storage_pb2.VOLUME_STATE_READY:
-        raise FailedPreconditionError(
-            f"{spec.volume} is not complete: its writing has not finished.", name=spec.volume
-        )
+    volume = check_complete(answer.volume)
     if spec.format == "tiff":
         tiff_target.check(volume, arrays.dtype_of(volume.data_type))
 

@@ -1,13 +1,14 @@
 """The database: one engine, one way to open a transaction."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, TypeDecorator, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -15,6 +16,8 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 from sqlalchemy.orm import DeclarativeBase
+
+from biosegment.client.errors import UnavailableError
 
 BigInt = BigInteger().with_variant(Integer, "sqlite")
 """64 bits everywhere; SQLite autoincrements only INTEGER keys."""
@@ -78,21 +81,31 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """A transaction that may write; committed at the end, rolled back on an exception."""
-        if self._sqlite:
-            async with self._writers, self._sessions.begin() as session:
-                yield session
-        else:
-            async with self._sessions.begin() as session:
-                yield session
+        """A transaction that may write; committed at the end, rolled back on an exception.
+
+        Raises:
+            UnavailableError: The database does not take it now; its disk may be full.
+        """
+        with _trouble():
+            if self._sqlite:
+                async with self._writers, self._sessions.begin() as session:
+                    yield session
+            else:
+                async with self._sessions.begin() as session:
+                    yield session
         for waiting in self._committed:
             waiting.set()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A transaction that only reads."""
-        async with self._sessions() as session:
-            yield session
+        """A transaction that only reads.
+
+        Raises:
+            UnavailableError: The database cannot be read now.
+        """
+        with _trouble():
+            async with self._sessions() as session:
+                yield session
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[asyncio.Event]:
@@ -107,6 +120,16 @@ class Database:
     async def close(self) -> None:
         """Closes every connection."""
         await self.engine.dispose()
+
+
+@contextmanager
+def _trouble() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise UnavailableError(
+            f"The record cannot be reached at the moment: {error.orig}."
+        ) from error
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

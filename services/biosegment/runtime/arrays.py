@@ -9,10 +9,12 @@ import tensorstore as ts
 from numpy.typing import NDArray
 
 from biosegment.client import arrays
-from biosegment.client.errors import FailedPreconditionError, NotFoundError
+from biosegment.client.complete import check_complete
+from biosegment.client.errors import NotFoundError
 from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of
 from biosegment.client.stubs import SyncStubs
 from biosegment.runtime import log
+from biosegment.runtime.trouble import store_trouble
 from biosegment.v1 import storage_pb2
 
 _log = log.get(__name__)
@@ -64,11 +66,7 @@ class VolumeArray:
         Raises:
             FailedPreconditionError: It is still being written.
         """
-        if self.volume.state != storage_pb2.VOLUME_STATE_READY:
-            raise FailedPreconditionError(
-                f"{self.volume.name} is not complete: its writing has not finished.",
-                name=self.volume.name,
-            )
+        check_complete(self.volume)
         return self
 
     @property
@@ -100,10 +98,13 @@ class VolumeArray:
 
         Raises:
             OutsideVolumeError: The box leaves the volume.
+            StoreError: They cannot be read.
         """
         box.within(self.shape(box.level), self.volume.name)
         if self._stores is not None:
-            data: NDArray[Any] = self._stores[box.level][(..., *box.slices)].read().result()
+            data: NDArray[Any]
+            with store_trouble(f"{box} of {self.volume.name} cannot be read", self.volume.name):
+                data = self._stores[box.level][(..., *box.slices)].read().result()
             return data
         assert self._stubs is not None
         request = storage_pb2.ReadRegionRequest(name=self.volume.name, box=box.to_proto())
@@ -114,10 +115,12 @@ class VolumeArray:
 
         Raises:
             OutsideVolumeError: The box leaves the volume.
+            StoreError: They cannot be stored.
         """
         box.within(self.shape(box.level), self.volume.name)
         if self._stores is not None:
-            self._stores[box.level][(..., *box.slices)].write(array).result()
+            with store_trouble(f"{box} of {self.volume.name} cannot be stored", self.volume.name):
+                self._stores[box.level][(..., *box.slices)].write(array).result()
             return
         assert self._stubs is not None
         self._stubs.storage.WriteRegion(

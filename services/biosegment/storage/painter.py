@@ -20,6 +20,7 @@ from biosegment.client.stubs import AsyncStubs
 from biosegment.runtime import log
 from biosegment.runtime.arrays import coarser
 from biosegment.runtime.bus import Message
+from biosegment.runtime.trouble import store_trouble
 from biosegment.storage.volumes import Volumes
 from biosegment.v1 import annotations_pb2, events_pb2, registry_pb2, storage_pb2
 
@@ -130,7 +131,8 @@ class Painter:
                         name=dataset.name,
                     )
                 for annotation in page.annotations:
-                    await self._apply(volume, annotation)
+                    with store_trouble(f"{annotation.name} cannot be painted", volume.name):
+                        await self._apply(volume, annotation)
                 volume.revision = page.annotations[-1].revision
                 await self._volumes.set_revision(volume.name, volume.revision)
                 _log.info("labels.painted", volume=volume.name, revision=volume.revision)

@@ -7,6 +7,7 @@ from typing import Any
 from biosegment.client import arrays
 from biosegment.client.errors import DeadlineError, InvalidArgumentError
 from biosegment.client.geometry import ZYX, Box, shape_of
+from biosegment.runtime.trouble import store_trouble
 from biosegment.storage.volumes import Volumes
 from biosegment.v1 import storage_pb2, types_pb2
 
@@ -105,7 +106,8 @@ class Regions:
         for channel in range(volume.channels or 1):
             lead: tuple[Any, ...] = (channel,) if volume.channels else ()
             for piece in pieces(box, shape_of(level.chunk), dtype.itemsize):
-                data = await store[(*lead, *piece.slices)].read(order="C")
+                with store_trouble(f"{piece} of {name} cannot be read", name):
+                    data = await store[(*lead, *piece.slices)].read(order="C")
                 raw = memoryview(data.reshape(-1)).cast("B")
                 for start in range(0, len(raw), arrays.CHUNK_BYTES):
                     yield types_pb2.ArrayChunk(data=bytes(raw[start : start + arrays.CHUNK_BYTES]))
@@ -134,7 +136,8 @@ class Regions:
                 raise InvalidArgumentError("The stream held no message.")
             box, data = decoder.array()
             store = await self._volumes.open_level(volume, box.level)
-            await store[(..., *box.slices)].write(data)
+            with store_trouble(f"{box} of {name} cannot be stored", name):
+                await store[(..., *box.slices)].write(data)
 
 
 def _check_header(volume: storage_pb2.Volume, header: types_pb2.ArrayHeader) -> None:

@@ -13,6 +13,7 @@ import tensorstore as ts
 
 from biosegment.client import names
 from biosegment.client.errors import InvalidArgumentError
+from biosegment.runtime.trouble import store_trouble
 from biosegment.v1 import storage_pb2
 
 EXTENSIONS = {storage_pb2.VOLUME_FORMAT_OME_ZARR: ".zarr", storage_pb2.VOLUME_FORMAT_N5: ".n5"}
@@ -122,22 +123,34 @@ class Store:
         return self._kvstore
 
     async def read(self, path: str) -> bytes | None:
-        """The value of a key, None if there is none."""
-        found = await (await self._open()).read(path)
+        """The value of a key, None if there is none.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        with store_trouble(f"The store cannot give {path}"):
+            found = await (await self._open()).read(path)
         return bytes(found.value) if found.state == "value" else None
 
     async def write(self, path: str, value: bytes | None) -> None:
-        """Sets a key, whole or not at all; None removes it."""
-        await (await self._open()).write(path, value)
+        """Sets a key, whole or not at all; None removes it.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        with store_trouble(f"The store does not take {path}"):
+            await (await self._open()).write(path, value)
 
     async def keys(self, prefix: str) -> list[str]:
         """What follows the prefix in every key that begins with it, in order."""
-        found = await (await self._open()).list(_range(prefix), len(prefix))
+        with store_trouble(f"The store cannot list {prefix}"):
+            found = await (await self._open()).list(_range(prefix), len(prefix))
         return sorted(key.decode() for key in found)
 
     async def delete(self, prefix: str) -> None:
         """Removes every key that begins with the prefix."""
-        await (await self._open()).delete_range(_range(prefix))
+        with store_trouble(f"The store cannot remove {prefix}"):
+            await (await self._open()).delete_range(_range(prefix))
 
 
 def _range(prefix: str) -> Any:

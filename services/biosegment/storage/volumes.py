@@ -9,6 +9,7 @@ import tensorstore as ts
 
 from biosegment.client import names
 from biosegment.client.errors import AlreadyExistsError, NotFoundError
+from biosegment.runtime.trouble import store_trouble
 from biosegment.storage import layout, request
 from biosegment.storage.store import EXTENSIONS, Place, Store, place_of
 from biosegment.v1 import storage_pb2
@@ -61,7 +62,8 @@ class Volumes:
             await self._store.write(place.index_key, b"")
             for level in range(len(planned.levels)):
                 kvstore = self._store.spec(place.level_path(level))
-                await ts.open(layout.create_spec(kvstore, planned, level), create=True)
+                with store_trouble(f"{asked.name} cannot be made", asked.name):
+                    await ts.open(layout.create_spec(kvstore, planned, level), create=True)
             # The volume exists from here on: its document is the last thing written.
             await self._save(place, layout.Entry(planned, request_id))
             return self._public(place, planned)
@@ -148,9 +150,10 @@ class Volumes:
     async def open_level(self, volume: storage_pb2.Volume, level: int) -> Any:
         """The tensorstore of a level, axes ZYX or CZYX."""
         place = place_of(volume.name, volume.format)
-        return await ts.open(
-            self._open_spec(place, volume, level), open=True, context=self._context
-        )
+        with store_trouble(f"Level {level} of {volume.name} cannot be opened", volume.name):
+            return await ts.open(
+                self._open_spec(place, volume, level), open=True, context=self._context
+            )
 
     def _open_spec(self, place: Place, volume: storage_pb2.Volume, level: int) -> dict[str, Any]:
         return layout.open_spec(self._store.spec(place.level_path(level)), volume, level)

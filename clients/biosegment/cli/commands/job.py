@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from biosegment.cli.commands.data import Wait
-from biosegment.cli.follow import finish
+from biosegment.cli.follow import finish, losses
 from biosegment.cli.output import show, show_all, tell
 from biosegment.cli.session import session_of
 
@@ -32,6 +32,8 @@ def show_job(ctx: typer.Context, job: str) -> None:
     with session.client() as client:
         found = client.job(job)
     show(session, found)
+    if found.blocks.quarantined:
+        tell(losses(found))
     if found.WhichOneof("spec") in ("train_spec", "search_spec"):
         tell(f"Its curves: biosegment tensorboard {job}")
 

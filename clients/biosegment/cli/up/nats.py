@@ -10,6 +10,8 @@ from pathlib import Path
 from biosegment.client.errors import FailedPreconditionError
 
 _OLDEST = (2, 10)
+# A write may fail a little before the last byte is gone.
+_FULL_BYTES, _ROOM_BYTES = 1 << 20, 32 << 20
 _CONFIG = """\
 server_name: biosegment
 host: "127.0.0.1"
@@ -53,6 +55,28 @@ def _check_version(program: str) -> None:
             f"at least {_OLDEST[0]}.{_OLDEST[1]} is needed.",
             program=program,
         )
+
+
+class WasFull:
+    """Whether a disk that was full has room again, told once.
+
+    nats-server takes nothing more for a stream of which a write has failed, until it is restarted.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Takes a folder on the disk."""
+        self._folder = folder
+        self._full = False
+
+    def __call__(self) -> bool:
+        """Looks."""
+        free = shutil.disk_usage(self._folder).free
+        if free < _FULL_BYTES:
+            self._full = True
+        elif self._full and free >= _ROOM_BYTES:
+            self._full = False
+            return True
+        return False
 
 
 def write_config(folder: Path, port: int, token: str) -> Path:

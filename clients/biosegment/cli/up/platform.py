@@ -217,6 +217,7 @@ class Platform:
                 command=(server, "-c", str(config)),
                 stage=0,
                 ready=lambda: listening("127.0.0.1", bus_port),
+                spoilt=nats.WasFull(home.nats),
                 environment=environment,
                 afterwards=(*python, "biosegment.runtime.provision"),
             )

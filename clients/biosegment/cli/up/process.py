@@ -1,14 +1,17 @@
 """One child process: started, watched, stopped, its output kept in a log file."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 _MAX_LOG_BYTES = 10 << 20
+_LOOK_SECONDS = 0.1
 _LAUNCHER = Path(__file__).with_name("launch.py")
 
 
@@ -22,6 +25,7 @@ class Spec:
         stage: Stages start in ascending order, each when the one before is ready, and stop in
             descending order.
         ready: Whether the process does its work now; called every now and then.
+        spoilt: Whether the process must be started anew though it runs; called all the while.
         environment: Added to the environment of this process.
         afterwards: Command to run to its end each time the process has become ready.
     """
@@ -30,6 +34,7 @@ class Spec:
     command: tuple[str, ...]
     stage: int
     ready: Callable[[], bool]
+    spoilt: Callable[[], bool] = lambda: False
     environment: Mapping[str, str] = field(default_factory=dict)
     afterwards: tuple[str, ...] = ()
 
@@ -53,16 +58,20 @@ class Process:
         self._running = self._spawn(self.spec.command)
 
     def run_afterwards(self, timeout: float) -> bool:
-        """Runs the command that follows readiness; whether it ended well within the timeout."""
+        """Runs the command that follows readiness; whether it ended well within the timeout.
+
+        It is cut short once the process itself has ended, which must not wait to be started again.
+        """
         if not self.spec.afterwards:
             return True
         once = self._spawn(self.spec.afterwards)
-        try:
-            return once.wait(timeout) == 0
-        except subprocess.TimeoutExpired:
-            once.kill()
-            once.wait()
-            return False
+        end = time.monotonic() + timeout
+        while time.monotonic() < end and self.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return once.wait(_LOOK_SECONDS) == 0
+        once.kill()
+        once.wait()
+        return False
 
     def poll(self) -> int | None:
         """Its exit status once it has ended, negative for a signal; None while it runs."""

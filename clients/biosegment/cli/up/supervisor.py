@@ -15,6 +15,7 @@ from biosegment.client.errors import DeadlineError, NotFoundError, UnavailableEr
 _POLL_SECONDS = 0.1
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
 _AFTERWARDS_SECONDS = 70.0
+_KILL_SECONDS = 5.0
 
 
 class _Tended:
@@ -182,5 +183,10 @@ class Supervisor:
                         process=process.spec.name,
                         log=process.log,
                     )
+            elif process.spec.spoilt():
+                # No crash: however often it is needed, it is started anew.
+                process.kill()
+                process.end(_KILL_SECONDS)
+                tended.due, tended.settled = now, False
             elif process.pid is not None and not tended.settled and process.spec.ready():
                 tended.settled = process.run_afterwards(_AFTERWARDS_SECONDS)

@@ -7,6 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from biosegment.client import arrays, names
+from biosegment.client.complete import check_complete
 from biosegment.client.errors import FailedPreconditionError, OutsideVolumeError
 from biosegment.client.geometry import Box, shape_of
 from biosegment.client.verbs.base import (
@@ -191,6 +192,7 @@ class VolumeVerbs(Verbs):
         *,
         level: int = 0,
         max_bytes: int = MAX_READ_BYTES,
+        unfinished: bool = False,
     ) -> NDArray[Any]:
         """Reads voxels.
 
@@ -200,16 +202,19 @@ class VolumeVerbs(Verbs):
             box: The voxels, of the scale level that the box names; None means all of ``level``.
             level: With no box: the scale level to read whole.
             max_bytes: More than this is refused, so that no volume fills the memory by accident.
+            unfinished: Read also what is there of a volume that is not complete; the rest reads
+                as its fill value.
 
         Returns:
             Axes ZYX, or CZYX where the volume has channels.
 
         Raises:
             NotFoundError: There is no such volume or data set.
+            FailedPreconditionError: The volume is not complete.
             OutsideVolumeError: The box leaves the volume, or there is no such level.
             InvalidArgumentError: The box holds more than max_bytes.
         """
-        volume = await self._readable(source)
+        volume = await self._readable(source, unfinished)
         if box is None:
             box = await self._whole(volume, level)
         decoder = arrays.Decoder(max_bytes)
@@ -218,12 +223,13 @@ class VolumeVerbs(Verbs):
             decoder.feed(response.chunk)
         return decoder.array()[1]
 
-    async def _readable(self, source: str) -> str:
+    async def _readable(self, source: str, unfinished: bool) -> str:
         if source.startswith("projects/") and source.split("/")[2:3] == ["volumes"]:
-            return self.name(names.VOLUME, source)
+            found = await self.volume(source)
+            return found.name if unfinished else check_complete(found).name
         request = registry_pb2.GetDatasetRequest(name=self.name(names.DATASET, source))
-        found = await self.stubs.registry.GetDataset(request, timeout=QUICK_SECONDS)
-        return found.dataset.raw_volume
+        dataset = (await self.stubs.registry.GetDataset(request, timeout=QUICK_SECONDS)).dataset
+        return dataset.raw_volume
 
     async def _whole(self, volume: str, level: int) -> Box:
         levels = (await self.volume(volume)).levels

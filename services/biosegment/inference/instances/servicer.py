@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 import grpc.aio
 
 from biosegment.client import names
-from biosegment.client.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
+from biosegment.client.complete import check_complete
+from biosegment.client.errors import AlreadyExistsError, NotFoundError
 from biosegment.client.stubs import AsyncStubs
 from biosegment.inference import starts
 from biosegment.inference.instances import plan as plans
@@ -64,11 +65,7 @@ class InstanceServicer(instances_pb2_grpc.InstanceServiceServicer):
         found = await self._stubs.storage.GetVolume(
             storage_pb2.GetVolumeRequest(name=request.volume)
         )
-        if found.volume.state != storage_pb2.VOLUME_STATE_READY:
-            raise FailedPreconditionError(
-                f"{request.volume} is not complete: its writing has not finished.",
-                name=request.volume,
-            )
+        check_complete(found.volume)
         parquet, csv = tables_of(request.volume)
         none = NotFoundError(
             f"{request.volume} has no table of measurements: it is no instance volume.",

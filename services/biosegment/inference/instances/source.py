@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from biosegment.client import names
+from biosegment.client.complete import check_complete
 from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from biosegment.client.stubs import AsyncStubs
 from biosegment.v1 import jobs_pb2, registry_pb2, storage_pb2, types_pb2
@@ -110,10 +111,7 @@ async def _owner(stubs: AsyncStubs, parent: str, volume: str) -> tuple[str, str]
 
 
 def _check(volume: storage_pb2.Volume) -> None:
-    if volume.state != storage_pb2.VOLUME_STATE_READY:
-        raise FailedPreconditionError(
-            f"{volume.name} is not complete: its writing has not finished.", name=volume.name
-        )
+    check_complete(volume)
     labels = volume.kind == storage_pb2.VOLUME_KIND_LABELS
     if not labels or volume.data_type != types_pb2.DATA_TYPE_UINT8 or volume.channels:
         raise FailedPreconditionError(

@@ -13,6 +13,7 @@ import nats.js.errors
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from biosegment.client.errors import DomainError
 from biosegment.registry.database import Database, now
 from biosegment.registry.jobs import blocks, rows, states, work
 from biosegment.registry.jobs import ledger as ledgers
@@ -47,7 +48,7 @@ class Reconciler:
         while not stopping.is_set():
             try:
                 await self.sweep()
-            except (nats.errors.Error, nats.js.errors.Error) as error:
+            except (nats.errors.Error, nats.js.errors.Error, DomainError) as error:
                 _log.info("reconciler.waited", error=str(error) or type(error).__name__)
             try:
                 await asyncio.wait_for(stopping.wait(), self._settings.reconcile_seconds)
@@ -114,7 +115,8 @@ class Reconciler:
             # Whatever is left of this run takes its worker down each time.
             done = await ledgers.settled(session, run.job, run.first, run.count)
             for block in set(range(run.first, run.first + run.count)) - done:
-                session.add(
+                # A block may have failed by itself before.
+                await session.merge(
                     BlockFailureRow(
                         job=run.job,
                         block=block,

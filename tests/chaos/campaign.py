@@ -1,6 +1,6 @@
 """A campaign that runs itself, with the whole platform killed in the middle of every phase.
 
-``python -m tests.integration.chaos [--data FOLDER]`` lives through the same campaign twice, on
+``python -m tests.chaos.campaign [--data FOLDER]`` lives through the same campaign twice, on
 ``raw.tif`` and ``mito.tif`` of a folder (a cut of them), or on a phantom: once in peace, and once
 with every process of the platform killed with SIGKILL in the pretraining, in a ranking, between two
 answers of a batch, in a training, and in an evaluation, and started again each time. A simulated
