@@ -87,10 +87,10 @@ def subject(shape, architecture="unet2d-group"):
 
 
 def test_sections_that_are_too_large_for_a_network_that_sees_all_of_each_are_refused():
-    # 64 maps take 2 KiB a pixel.
-    subject((5, 1000, 1000)).check_sections(2 << 30)
+    # 64 maps take 2.75 KiB a pixel.
+    subject((5, 1000, 1000)).check_sections(3 << 30)
     with pytest.raises(FailedPreconditionError, match="5000 × 1000 pixels of projects/p"):
-        subject((5, 5000, 1000)).check_sections(2 << 30)
+        subject((5, 5000, 1000)).check_sections(3 << 30)
     subject((5, 5000, 1000), "unet2d").check_sections(1)
 
 
