@@ -20,8 +20,7 @@ _CHUNK: ZYX = (16, 256, 256)
 _SHEET: ZYX = (16, 1024, 1024)
 _THICKER = 4
 _MAX_BLOCK_VOXELS = 1 << 28
-_LONG_RUNS_FROM = 256
-_RUN_LENGTH = 4
+_RUNS, _MOST_IN_RUN = 256, 32
 # Interpreter, torch and its libraries, measured on Linux without a GPU.
 _PROCESS_BYTES = 600 << 20
 _PAGE = 1000
@@ -156,8 +155,9 @@ def blocks(spec: jobs_pb2.SegmentSpec) -> jobs_pb2.PlanBlocksRequest:
     return jobs_pb2.PlanBlocksRequest(
         box=grid.box.to_proto(),
         block=spec.block,
-        # Short runs share a small volume out and let people in between; long ones read ahead.
-        run_length=_RUN_LENGTH if len(grid) >= _LONG_RUNS_FROM else 1,
+        # Short runs share a small volume out; long ones read ahead, and share among their blocks
+        # what it costs to take a run.
+        run_length=min(max(1, len(grid) // _RUNS), _MOST_IN_RUN),
     )
 
 
