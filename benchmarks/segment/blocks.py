@@ -1,7 +1,7 @@
 """What a block costs besides reading, network and writing, in a job of a million blocks.
 
 The platform is real, and so is the worker, but for one thing: what its child does with a block is
-nothing. The job is a segmentation of 17 teravoxels, started as any other.
+nothing. The job is a segmentation of ten teravoxels, started as any other.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from biosegment.runtime.child import Child, ChildContext
 from biosegment.runtime.worker import BlocksContext, BlockWorker, JobWorker
 from biosegment.v1 import jobs_pb2
 
-# 1000 × 32 × 32 blocks of 16 × 1024 × 1024.
-MILLION: ZYX = (16_000, 32_768, 32_768)
+# 1000 × 32 × 32 blocks of 16 × 768 × 768.
+MILLION: ZYX = (16_000, 24_576, 24_576)
 _SETTLE_SECONDS = 3.0
 _DEADLINE_SECONDS = 120.0
 

@@ -20,10 +20,10 @@ from biosegment.client.geometry import ZYX
 from biosegment.phantom import generate
 from biosegment.v1 import jobs_pb2
 
-# Two blocks of the usual extent, so that one is read while another is predicted.
-SMALL: ZYX = (32, 1024, 1024)
-LARGE: ZYX = (200, 4096, 4096)
-QUICK: ZYX = (32, 2048, 2048)
+# Two blocks of the usual extent, and as many of the same extent as make a hundred times the voxels.
+SMALL: ZYX = (16, 1536, 768)
+LARGE: ZYX = (100, 4608, 4096)
+QUICK: ZYX = (32, 1536, 1536)
 # As little to compute as a network can have, so that it is the volume that counts.
 TINY = {"feature_maps": 1, "levels": 1}
 _PAUSE_SECONDS = 0.1
