@@ -14,7 +14,7 @@ SEED ?= 1
 FAULTS ?= 100
 
 .PHONY: help setup demo test test-slow bench-labels bench-rank bench-candidates bench-wait
-.PHONY: bench-training chaos chaos-campaign
+.PHONY: bench-training bench-segment chaos chaos-campaign
 .PHONY: lint types proto proto-check check clean
 
 help: ## List the targets
@@ -57,6 +57,9 @@ bench-wait: setup ## The wait between the last answer of a batch and the next pr
 
 bench-training: setup ## What a training step costs beside the network's own work
 	$(BIN)/python -m benchmarks.training_step $(BENCH_ARGS)
+
+bench-segment: setup ## Segmentation beside the bare network and MONAI's sliding window; memory; cost of a block
+	$(BIN)/python -m benchmarks.segment $(BENCH_ARGS)
 
 check: lint types proto-check ## Every static check
 

@@ -17,9 +17,10 @@ from biosegment.v1 import jobs_pb2, registry_pb2, storage_pb2
 @pytest.mark.parametrize(
     ("shape", "chunk", "unit"),
     [
-        ((500, 20000, 30000), (16, 256, 256), (16, 1024, 1024)),
+        ((500, 20000, 30000), (16, 256, 256), (16, 768, 768)),
+        ((20, 1000, 1024), (16, 256, 256), (16, 1024, 1024)),
         ((40, 512, 512), (16, 256, 256), (16, 512, 512)),
-        ((3, 197, 1201), (3, 197, 256), (3, 197, 1024)),
+        ((3, 197, 1201), (3, 197, 256), (3, 197, 768)),
         ((1, 1, 1), (1, 1, 1), (1, 1, 1)),
     ],
 )
@@ -69,13 +70,13 @@ def test_an_absurd_block_is_refused():
 def test_blocks_of_networks_that_see_volumes_are_thicker():
     shape = (500, 3000, 3000)
     spec = jobs_pb2.SegmentSpec()
-    assert segmentation._block(spec, shape, SECTIONS) == (16, 1024, 1024)
-    assert segmentation._block(spec, shape, VOLUMES) == (64, 1024, 1024)
+    assert segmentation._block(spec, shape, SECTIONS) == (16, 768, 768)
+    assert segmentation._block(spec, shape, VOLUMES) == (64, 768, 768)
 
 
 def test_blocks_of_whole_sections_are_not_cut():
     spec, shape = jobs_pb2.SegmentSpec(block=shape_proto((16, 256, 256))), (100, 3000, 2000)
-    assert segmentation._block(spec, shape, WHOLE) == (16, 3072, 2048)
+    assert segmentation._block(spec, shape, WHOLE) == (16, 3072, 2304)
 
 
 def subject(shape, architecture="unet2d-group"):
@@ -87,10 +88,10 @@ def subject(shape, architecture="unet2d-group"):
 
 
 def test_sections_that_are_too_large_for_a_network_that_sees_all_of_each_are_refused():
-    # 64 maps take 2 KiB a pixel.
-    subject((5, 1000, 1000)).check_sections(2 << 30)
+    # 64 maps take 2.75 KiB a pixel.
+    subject((5, 1000, 1000)).check_sections(3 << 30)
     with pytest.raises(FailedPreconditionError, match="5000 × 1000 pixels of projects/p"):
-        subject((5, 5000, 1000)).check_sections(2 << 30)
+        subject((5, 5000, 1000)).check_sections(3 << 30)
     subject((5, 5000, 1000), "unet2d").check_sections(1)
 
 

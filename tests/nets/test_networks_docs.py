@@ -23,7 +23,7 @@ def test_the_halos_are_true():
     for levels, planar, halo in rows:
         found = unet_footprint(int(levels), planar_levels=int(planar)).halo
         assert ", ".join(map(str, found)) == halo
-    assert unet_footprint(4, planar_levels=5).halo == (0, 112, 112)
+    assert unet_footprint(4, planar_levels=5).halo == (0, 96, 96)
 
 
 def test_the_shares_that_tiles_keep_are_true():

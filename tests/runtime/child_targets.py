@@ -42,9 +42,15 @@ def until_cancelled(context: ChildContext, started: str) -> None:
         time.sleep(0.01)
 
 
-def note(context: ChildContext, path: str, word: str, gate: str = "") -> None:
+def note(
+    context: ChildContext, path: str, word: str, gate: str = "", checking: bool = False
+) -> None:
+    if gate:
+        Path(gate + "-reached").touch()
     deadline = time.monotonic() + 30
     while gate and not Path(gate).exists() and time.monotonic() < deadline:
+        if checking:
+            context.check()
         time.sleep(0.01)
     with Path(path).open("a") as file:
         file.write(word)

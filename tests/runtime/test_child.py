@@ -103,7 +103,7 @@ async def test_urgent_tasks_go_first(child: Child, tmp_path: Path, eventually: A
     tasks = [asyncio.create_task(child.run(note, path=str(log), word="a", gate=str(gate)))]
 
     async def busy() -> bool:
-        return child.pid is not None
+        return (tmp_path / "gate-reached").exists()
 
     await eventually(busy)
     tasks.append(asyncio.create_task(child.run(note, path=str(log), word="c")))
@@ -113,6 +113,43 @@ async def test_urgent_tasks_go_first(child: Child, tmp_path: Path, eventually: A
     gate.touch()
     await asyncio.gather(*tasks)
     assert log.read_text() == "abc"
+
+
+async def test_a_task_in_hand_lets_urgent_ones_by(child: Child, tmp_path: Path) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    note = f"{TARGETS}:note"
+    long = asyncio.create_task(
+        child.run(note, path=str(log), word="a", gate=str(gate), checking=True)
+    )
+    await child.run(note, urgent=True, path=str(log), word="b")
+    with pytest.raises(InvalidArgumentError, match="No good"):
+        await child.run(f"{TARGETS}:refuse", urgent=True)
+    await child.run(note, urgent=True, path=str(log), word="c")
+    assert not long.done()
+    gate.touch()
+    await long
+    assert log.read_text() == "bca"
+
+
+async def test_who_waits_for_an_urgent_task_hears_of_the_end_too(
+    child: Child, tmp_path: Path, eventually: Any
+) -> None:
+    gate = tmp_path / "gate"
+    long = asyncio.create_task(
+        child.run(f"{TARGETS}:note", path=str(tmp_path / "log"), word="a", gate=str(gate))
+    )
+
+    async def busy() -> bool:
+        return (tmp_path / "gate-reached").exists()
+
+    await eventually(busy)
+    urgent = asyncio.create_task(child.run(f"{TARGETS}:add", urgent=True, a=1, b=1))
+    await asyncio.sleep(0)
+    child.kill()
+    for task in (long, urgent):
+        with pytest.raises(WorkerDiedError, match="-9"):
+            await task
+    assert (await child.run(f"{TARGETS}:add", a=1, b=1))["sum"] == 2
 
 
 async def test_a_cut_task_takes_its_process_with_it(

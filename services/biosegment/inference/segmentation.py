@@ -17,11 +17,12 @@ from biosegment.v1 import jobs_pb2, registry_pb2, storage_pb2, types_pb2
 # Networks that see sections want thin, wide blocks: a halo in-plane, none along z. Those that see
 # volumes want thicker ones.
 _CHUNK: ZYX = (16, 256, 256)
-_SHEET: ZYX = (16, 1024, 1024)
+# A section this large is shown whole by default, without a halo. Of larger ones a block and the
+# halo of the deepest network fit into one forward: a wider block would be cut, at more halo.
+_WHOLE, _SHEET = 1024, 768
 _THICKER = 4
 _MAX_BLOCK_VOXELS = 1 << 28
-_LONG_RUNS_FROM = 256
-_RUN_LENGTH = 4
+_RUNS, _MOST_IN_RUN = 256, 64
 # Interpreter, torch and its libraries, measured on Linux without a GPU.
 _PROCESS_BYTES = 600 << 20
 _PAGE = 1000
@@ -110,16 +111,16 @@ async def plan(
 
 
 def chunk_and_unit(shape: ZYX) -> tuple[ZYX, ZYX]:
-    """Chunk and write unit of a segmentation: whole chunks, about 16 MiB.
+    """Chunk and write unit of a segmentation: whole chunks, 9 to 16 MiB.
 
     Args:
         shape: Extent of the volume, (z, y, x).
     """
     z, y, x = (min(c, n) for c, n in zip(_CHUNK, shape, strict=True))
     rows, columns = (
-        min(s // c, -(-n // c)) for s, c, n in zip(_SHEET[1:], (y, x), shape[1:], strict=True)
+        -(-n // c) if n <= _WHOLE else _SHEET // c for c, n in zip((y, x), shape[1:], strict=True)
     )
-    return (z, y, x), (z, y * max(1, rows), x * max(1, columns))
+    return (z, y, x), (z, y * rows, x * columns)
 
 
 def _block(spec: jobs_pb2.SegmentSpec, shape: ZYX, footprint: Footprint) -> ZYX:
@@ -156,8 +157,9 @@ def blocks(spec: jobs_pb2.SegmentSpec) -> jobs_pb2.PlanBlocksRequest:
     return jobs_pb2.PlanBlocksRequest(
         box=grid.box.to_proto(),
         block=spec.block,
-        # Short runs share a small volume out and let people in between; long ones read ahead.
-        run_length=_RUN_LENGTH if len(grid) >= _LONG_RUNS_FROM else 1,
+        # Short runs share a small volume out; long ones read ahead, and share among their blocks
+        # what it costs to take a run.
+        run_length=min(max(1, len(grid) // _RUNS), _MOST_IN_RUN),
     )
 
 

@@ -70,9 +70,9 @@ class UNetArchitecture(Architecture):
 
         At the finest level the skip, the upsampled features, both of them joined, and a
         convolution's input and output live at once, as float32; the coarser levels add less than
-        half of that.
+        half of that, and so do the gaps between what the process keeps from forward to forward.
         """
-        return int(parameters["feature_maps"]) * 4 * 8
+        return int(parameters["feature_maps"]) * 4 * 11
 
     def weight_bytes(self, parameters: Parameters) -> int:
         """Rough size of the weights, in bytes: 31 million float32 at 64 maps and 4 levels.

@@ -12,7 +12,8 @@ class Footprint:
 
     Attributes:
         stride: Extents of what it predicts at a time must be multiples of it.
-        halo: Nothing farther away than this changes a voxel's prediction; a multiple of stride.
+        halo: Nothing farther than this from a cell of the stride's grid changes the prediction of
+            a voxel in it; a multiple of stride.
         neighbours: Sections on either side that come with every section, as channels.
         local: Whether the halo says it all. Otherwise each pixel depends on the whole section
             that is shown, so that whole sections have to be.

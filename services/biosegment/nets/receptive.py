@@ -7,11 +7,11 @@ from math import prod
 def unet_reach(
     pools: Sequence[int], radii: Sequence[int], *, convolutions: int = 2
 ) -> tuple[int, int]:
-    """How far below and above itself an output voxel of a U-Net depends on its input.
+    """How far below and above a cell of its pooling grid a U-Net looks to predict the cell.
 
-    Follows one output voxel back to the input: a SAME convolution widens an interval by its
+    Follows output voxels back to the input: a SAME convolution widens an interval by its
     radius on both sides, a transposed convolution of stride p divides it by p, a max-pool over p
-    multiplies it. The worst of all positions of the voxel on the pooling grid is returned.
+    multiplies it. Of all voxels of the cell the first looks farthest down, the last farthest up.
 
     Args:
         pools: What each level pools by along this axis, the finest level first.
@@ -19,22 +19,20 @@ def unet_reach(
         convolutions: Convolutions per block.
 
     Returns:
-        Voxels (before, after).
+        Voxels (before the first of the cell, after the last).
     """
-    before = after = 0
-    for voxel in range(prod(pools)):
-        low = high = voxel
-        skips = []
-        for pool, radius in zip(pools, radii[:-1], strict=True):
-            low, high = low - convolutions * radius, high + convolutions * radius
-            skips.append((low, high))
-            low, high = low // pool, high // pool
-        low, high = low - convolutions * radii[-1], high + convolutions * radii[-1]
-        for pool, radius, skip in reversed(list(zip(pools, radii[:-1], skips, strict=True))):
-            low, high = min(pool * low, skip[0]), max(pool * high + pool - 1, skip[1])
-            low, high = low - convolutions * radius, high + convolutions * radius
-        before, after = max(before, voxel - low), max(after, high - voxel)
-    return before, after
+    cell = prod(pools)
+    low, high = 0, cell - 1
+    skips = []
+    for pool, radius in zip(pools, radii[:-1], strict=True):
+        low, high = low - convolutions * radius, high + convolutions * radius
+        skips.append((low, high))
+        low, high = low // pool, high // pool
+    low, high = low - convolutions * radii[-1], high + convolutions * radii[-1]
+    for pool, radius, skip in reversed(list(zip(pools, radii[:-1], skips, strict=True))):
+        low, high = min(pool * low, skip[0]), max(pool * high + pool - 1, skip[1])
+        low, high = low - convolutions * radius, high + convolutions * radius
+    return -low, high - (cell - 1)
 
 
 def unet_halo(pools: Sequence[int], radii: Sequence[int]) -> int:

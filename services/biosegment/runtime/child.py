@@ -16,6 +16,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -47,10 +48,13 @@ def portable(error: Exception) -> Exception:
 class ChildContext:
     """What a function that runs in the child gets as its first argument."""
 
-    def __init__(self, task: int, pipe: Connection, lock: threading.Lock) -> None:
+    def __init__(
+        self, task: int, pipe: Connection, lock: threading.Lock, let_by: Callable[[], None]
+    ) -> None:
         self._task = task
         self._pipe = pipe
         self._lock = lock
+        self._let_by = let_by
         self._cancel = threading.Event()
 
     def report(self, value: Any) -> None:
@@ -64,34 +68,63 @@ class ChildContext:
         return self._cancel.is_set()
 
     def check(self) -> None:
-        """Raises JobCancelledError once the parent asked to stop."""
+        """Does urgent tasks that wait; raises JobCancelledError once the parent asked to stop.
+
+        For the thread that runs the task, at places where it can bear another one in between.
+        """
+        self._let_by()
         if self.cancelled:
             raise JobCancelledError("The work was cancelled.")
 
 
-def _serve(pipe: Connection) -> None:
-    """Main loop of the child."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    lock = threading.Lock()
-    tasks: queue.SimpleQueue[tuple[ChildContext, str, dict[str, Any]]] = queue.SimpleQueue()
-    current: dict[int, ChildContext] = {}
+_Task = tuple[ChildContext, str, dict[str, Any]]
 
-    def listen() -> None:
+
+class _Server:
+    """The child's side: does tasks as the parent sends them, urgent ones in between others."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        # A token for each task in either queue, so that one wait serves both.
+        self._waiting: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._urgent: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self._others: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self._current: dict[int, ChildContext] = {}
+
+    def run(self) -> None:
+        """Works until the parent goes away."""
+        threading.Thread(target=self._listen, daemon=True).start()
+        while True:
+            self._waiting.get()
+            try:
+                self._do(*self._urgent.get_nowait())
+            except queue.Empty:
+                self._do(*self._others.get())
+
+    def _listen(self) -> None:
         while True:
             try:
-                message = pipe.recv()
+                message = self._pipe.recv()
             except (EOFError, OSError):
                 os._exit(0)
             if message[0] == "run":
-                _, task, target, kwargs = message
-                current[task] = context = ChildContext(task, pipe, lock)
-                tasks.put((context, target, kwargs))
-            elif message[0] == "cancel" and message[1] in current:
-                current[message[1]]._cancel.set()
+                _, task, urgent, target, kwargs = message
+                let_by = _nothing if urgent else self._let_by
+                self._current[task] = context = ChildContext(task, self._pipe, self._lock, let_by)
+                (self._urgent if urgent else self._others).put((context, target, kwargs))
+                self._waiting.put(None)
+            elif message[0] == "cancel" and message[1] in self._current:
+                self._current[message[1]]._cancel.set()
 
-    threading.Thread(target=listen, daemon=True).start()
-    while True:
-        context, target, kwargs = tasks.get()
+    def _let_by(self) -> None:
+        """Does the urgent tasks that wait, within the task in hand."""
+        while not self._urgent.empty():
+            task = self._urgent.get_nowait()
+            self._waiting.get()
+            self._do(*task)
+
+    def _do(self, context: ChildContext, target: str, kwargs: dict[str, Any]) -> None:
         task = context._task
         answer: tuple[str, int, Any]
         try:
@@ -102,12 +135,22 @@ def _serve(pipe: Connection) -> None:
             answer = ("error", task, error)
         except BaseException as error:  # noqa: BLE001 - everything goes to the parent
             answer = ("error", task, _translate(error))
-        current.pop(task, None)
+        self._current.pop(task, None)
         try:
-            with lock:
-                pipe.send(answer)
+            with self._lock:
+                self._pipe.send(answer)
         except OSError:
             os._exit(0)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _serve(pipe: Connection) -> None:
+    """Entry point of the child."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _Server(pipe).run()
 
 
 def load(context: ChildContext, *, module: str) -> None:  # noqa: ARG001 - every task gets one
@@ -122,21 +165,25 @@ def _translate(error: BaseException) -> Exception:
     return ChildFailedError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
 
 
+@dataclass(slots=True)
+class _Flight:
+    """A task that the child has been sent."""
+
+    answer: asyncio.Future[Any]
+    on_report: Callable[[Any], None] | None
+
+
 class Child:
-    """A warm child process that does one task at a time; urgent tasks go first."""
+    """A warm child process that does one task at a time, and an urgent one in between."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
         self._ids = itertools.count(1)
-        self._task = 0
-        self._answer: asyncio.Future[Any] | None = None
-        self._on_report: Callable[[Any], None] | None = None
-        self._busy = False
-        self._waiting: asyncio.PriorityQueue[tuple[int, int, asyncio.Future[None]]] = (
-            asyncio.PriorityQueue()
-        )
+        self._flights: dict[int, _Flight] = {}
+        # At most one task of either sort is with the child.
+        self._turn, self._urgent_turn = asyncio.Lock(), asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -158,7 +205,7 @@ class Child:
             target: The function, importable by name.
             on_report: Called in this event loop with each value that the function reports.
             cancelled: Once set, the child is asked to stop, and killed if it does not.
-            urgent: Go before tasks that are not.
+            urgent: Go before tasks that are not; one in hand lets it by when it next checks.
             kwargs: Picklable arguments.
 
         Raises:
@@ -166,17 +213,25 @@ class Child:
             WorkerDiedError: The process ended without an answer.
             ChildFailedError: The function failed in an unexpected way.
         """
-        await self._take_turn(urgent)
+        async with self._urgent_turn if urgent else self._turn:
+            return await self._run(target, on_report, cancelled, urgent, kwargs)
+
+    async def _run(
+        self,
+        target: str,
+        on_report: Callable[[Any], None] | None,
+        cancelled: asyncio.Event | None,
+        urgent: bool,
+        kwargs: dict[str, Any],
+    ) -> Any:
         watcher: asyncio.Task[None] | None = None
+        task = next(self._ids)
         try:
             self._start()
-            loop = asyncio.get_running_loop()
-            self._task = next(self._ids)
-            self._answer = loop.create_future()
-            self._on_report = on_report
-            answer, task = self._answer, self._task
+            answer = asyncio.get_running_loop().create_future()
+            self._flights[task] = _Flight(answer, on_report)
             try:
-                self._send(("run", task, target, kwargs))
+                self._send(("run", task, urgent, target, kwargs))
             except OSError:
                 raise WorkerDiedError(f"The {self._name} process ended.") from None
             if cancelled is not None:
@@ -188,35 +243,17 @@ class Child:
         finally:
             if watcher is not None:
                 watcher.cancel()
-            self._answer = self._on_report = None
-            self._pass_turn()
-
-    async def _take_turn(self, urgent: bool) -> None:
-        if not self._busy:
-            self._busy = True
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._waiting.put((0 if urgent else 1, next(self._ids), turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._pass_turn()
-            raise
-
-    def _pass_turn(self) -> None:
-        while not self._waiting.empty():
-            _, _, turn = self._waiting.get_nowait()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._busy = False
+            self._flights.pop(task, None)
 
     async def _watch(self, cancelled: asyncio.Event, task: int) -> None:
         await cancelled.wait()
         with contextlib.suppress(OSError):
             self._send(("cancel", task))
-        await asyncio.sleep(_CANCEL_GRACE_SECONDS)
+        while True:
+            await asyncio.sleep(_CANCEL_GRACE_SECONDS)
+            # An urgent task may not have had its turn yet: the one in hand is not to suffer.
+            if min(self._flights, default=task) == task:
+                break
         _log.warning("child.killed", child=self._name)
         self.kill()
 
@@ -252,15 +289,16 @@ class Child:
 
     def _received(self, message: tuple[str, int, Any]) -> None:
         kind, task, value = message
-        if task != self._task or self._answer is None or self._answer.done():
+        flight = self._flights.get(task)
+        if flight is None or flight.answer.done():
             return
         if kind == "report":
-            if self._on_report is not None:
-                self._on_report(value)
+            if flight.on_report is not None:
+                flight.on_report(value)
         elif kind == "result":
-            self._answer.set_result(value)
+            flight.answer.set_result(value)
         else:
-            self._answer.set_exception(value)
+            flight.answer.set_exception(value)
 
     def _died(self, pipe: Connection, process: SpawnProcess) -> None:
         if pipe is not self._pipe:
@@ -268,13 +306,14 @@ class Child:
         pipe.close()
         self._pipe = None
         code = process.exitcode
-        if self._answer is not None and not self._answer.done():
-            hint = " (killed; was the machine out of memory?)" if code == -signal.SIGKILL else ""
-            self._answer.set_exception(
-                WorkerDiedError(
-                    f"The {self._name} process ended with code {code}{hint}.", exit_code=code
+        hint = " (killed; was the machine out of memory?)" if code == -signal.SIGKILL else ""
+        for flight in self._flights.values():
+            if not flight.answer.done():
+                flight.answer.set_exception(
+                    WorkerDiedError(
+                        f"The {self._name} process ended with code {code}{hint}.", exit_code=code
+                    )
                 )
-            )
 
     async def keep_warm(self, module: str, stopping: asyncio.Event) -> None:
         """A loop for an App: starts the process and has it import a module, before tasks come.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from biosegment.client.connection import Connection
 from biosegment.client.stubs import SyncStubs
+from biosegment.inference.child import heap
 from biosegment.inference.child.model import predictor_of
 from biosegment.inference.child.predict import Predictor
 from biosegment.nets.intensity import check_dtype
@@ -46,9 +47,13 @@ def opened(
         FailedPreconditionError: The volume is not complete or of a type that networks cannot
             take, or the weights are damaged.
     """
-    with SyncStubs(Connection.load(Path(connection))) as stubs:
-        answer = stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=dataset))
-        raw = VolumeArray.open(stubs, answer.dataset.raw_volume).ready()
-        check_dtype(raw.dtype, raw.volume.name)
-        predictor = predictor_of(stubs, version, forward_pixels=forward_pixels)
-        yield Session(stubs, predictor, raw)
+    try:
+        with SyncStubs(Connection.load(Path(connection))) as stubs:
+            answer = stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=dataset))
+            raw = VolumeArray.open(stubs, answer.dataset.raw_volume).ready()
+            check_dtype(raw.dtype, raw.volume.name)
+            predictor = predictor_of(stubs, version, forward_pixels=forward_pixels)
+            yield Session(stubs, predictor, raw)
+    finally:
+        # The process lives on, and others want the memory until the next task.
+        heap.give_back()

@@ -75,11 +75,13 @@ async def set_done(session: AsyncSession, ledger: LedgerRow, blocks: set[int]) -
                 ledger.done += not bits[byte] >> bit & 1
                 bits[byte] |= 1 << bit
         row.bits = bytes(bits)
-    for block in blocks:
-        failure = await session.get(BlockFailureRow, (ledger.job, block))
-        if failure is not None:
-            ledger.quarantined -= failure.quarantined
-            await session.delete(failure)
+    # A run holds few enough to name in one query.
+    failed = select(BlockFailureRow).where(
+        BlockFailureRow.job == ledger.job, BlockFailureRow.block.in_(blocks)
+    )
+    for failure in await session.scalars(failed) if blocks else ():
+        ledger.quarantined -= failure.quarantined
+        await session.delete(failure)
 
 
 async def advance(session: AsyncSession, row: JobRow, ledger: LedgerRow, frontier: int) -> bool:

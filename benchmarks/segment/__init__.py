@@ -1,0 +1,1 @@
+"""Whole-volume segmentation beside the bare network: how fast, how flat, what a block costs."""
