@@ -58,7 +58,9 @@ def start(
     ] = None,
     pretrain_steps: Annotated[
         int | None,
-        typer.Option(min=0, help="Steps on the raw voxels alone, while you answer round 1; 0: none."),
+        typer.Option(
+            min=0, help="Steps on the raw voxels alone, while you answer round 1; 0: none."
+        ),
     ] = None,
     first_strategy: Annotated[
         str, typer.Option(help="The acquisition function while nothing is labelled.")
