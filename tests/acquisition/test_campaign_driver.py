@@ -84,7 +84,8 @@ async def test_people_label_random_patches_while_the_network_learns_from_raw_vox
     # The other half of the first batch follows by itself.
     await kit.conductor.advance(CAMPAIGN)
     second = await kit.round()
-    assert second.name.endswith("/2") and second.base_version.endswith("/versions/1")
+    assert second.name.endswith("/2")
+    assert second.base_version.endswith("/versions/1")
     assert len((await kit.rank()).patches) == 3
     await kit.answer()
     await kit.conductor.advance(CAMPAIGN)
