@@ -141,14 +141,20 @@ class JobContext(_Lease):
         )
 
     async def beat(self) -> bool:
-        """Renews the lease and writes the noted progress."""
+        """Renews the lease and writes the noted progress.
+
+        A pause is obeyed like the end of the process: the work stops where nothing is lost, and
+        the job is let go without a failure.
+        """
         answer = await self.stubs.workers.HeartbeatJob(
             jobs_pb2.HeartbeatJobRequest(
                 job=self.job.name, attempt=self.job.attempt, progress=self._progress
             ),
             timeout=5,
         )
-        return answer.cancel_requested
+        if answer.pause_requested and not self.cancelled.is_set():
+            self.released = True
+        return answer.cancel_requested or answer.pause_requested
 
     async def run_child(self, child: Child, target: str, **kwargs: Any) -> Any:
         """Runs a function in the child; its reports are kwargs of ``progress``."""
@@ -282,6 +288,7 @@ class BlocksContext(_Lease):
         job: The job, for its spec.
         blocks: The blocks to do.
         cancelled: Set when the work must stop soon.
+        pausing: Whether the block in hand is to be the last one.
     """
 
     def __init__(
@@ -298,18 +305,27 @@ class BlocksContext(_Lease):
         self.stubs = stubs
         self._first = first_block
         self._attempt = claim.attempt
+        self.pausing = False
         self._done: list[int] = []
         self._failed: list[jobs_pb2.BlockFailure] = []
 
     def done(self, block: int) -> None:
         """Notes that a block's output is stored; the next heartbeat tells the registry."""
         self._done.append(block)
+        self._stop_if_pausing()
 
     def failed(self, block: jobs_pb2.Block, error: BaseException) -> None:
         """Notes that a block failed."""
         self._failed.append(
             jobs_pb2.BlockFailure(block=block.index, box=block.box, error=job_error(error))
         )
+        self._stop_if_pausing()
+
+    def _stop_if_pausing(self) -> None:
+        # Between two blocks, so that none is begun in vain; what the next one has already got
+        # ahead with while this one was stored is little.
+        if self.pausing:
+            self.cancelled.set()
 
     async def beat(self, release: bool = False) -> bool:
         """Renews the lease and settles the noted blocks."""
@@ -327,6 +343,7 @@ class BlocksContext(_Lease):
             timeout=10,
         )
         del self._done[: len(done)], self._failed[: len(failed)]
+        self.pausing = answer.pause_requested
         return answer.cancel_requested
 
 
