@@ -120,6 +120,7 @@ class Kit:
         done: list[int] | None = None,
         failed: list[int] | None = None,
         release: bool = True,
+        skipped: list[int] | None = None,
     ) -> str:
         error = pb.JobError(reason="POISON", message="The block is poisoned.")
         request = pb.SettleBlocksRequest(
@@ -130,6 +131,7 @@ class Kit:
             failed_blocks=[pb.BlockFailure(block=b, error=error) for b in failed or []],
             release=release,
             phase=claim.job.blocks.phase,
+            skipped_blocks=skipped or [],
         )
         return asked(await self.workers.SettleBlocks(request, CONTEXT))
 

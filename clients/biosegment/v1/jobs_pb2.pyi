@@ -406,6 +406,7 @@ class BlockSummary(_message.Message):
     QUARANTINED_FIELD_NUMBER: _builtins.int
     FRONTIER_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     """Blocks in all."""
     done: _builtins.int
@@ -418,6 +419,8 @@ class BlockSummary(_message.Message):
     """Which time the job goes through blocks, from 0; a job may do so more than
     once, and the other figures are those of this time.
     """
+    skipped: _builtins.int
+    """Blocks done for which nothing had to be computed."""
     def __init__(
         self,
         *,
@@ -426,10 +429,11 @@ class BlockSummary(_message.Message):
         quarantined: _builtins.int = ...,
         frontier: _builtins.int = ...,
         phase: _builtins.int = ...,
+        skipped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "frontier", b"frontier", "phase", b"phase", "quarantined", b"quarantined", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "frontier", b"frontier", "phase", b"phase", "quarantined", b"quarantined", "skipped", b"skipped", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1327,6 +1331,7 @@ class SegmentSpec(_message.Message):
     BLOCK_FIELD_NUMBER: _builtins.int
     ENTROPY_VOLUME_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
+    MASK_VOLUME_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """The data set."""
     version: _builtins.str
@@ -1341,6 +1346,12 @@ class SegmentSpec(_message.Message):
     """
     round: _builtins.str
     """The round that asked for it, if one did."""
+    mask_volume: _builtins.str
+    """A volume (projects/p/volumes/v) that says where to look: voxels above 0. It
+    has the data set's voxels, or ones larger by whole numbers, over the same
+    extent. Elsewhere the output is 0, and blocks wholly outside are not read.
+    Empty means everywhere.
+    """
     @_builtins.property
     def box(self) -> _types_pb2.Box:
         """The voxels to segment; absent means all. The output has the extent of the
@@ -1364,10 +1375,11 @@ class SegmentSpec(_message.Message):
         block: _types_pb2.Shape | None = ...,
         entropy_volume: _builtins.str = ...,
         round: _builtins.str = ...,
+        mask_volume: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box", "dataset", b"dataset", "entropy_volume", b"entropy_volume", "round", b"round", "segmentation", b"segmentation", "version", b"version", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box", "dataset", b"dataset", "entropy_volume", b"entropy_volume", "mask_volume", b"mask_volume", "round", b"round", "segmentation", b"segmentation", "version", b"version", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1382,22 +1394,28 @@ class SegmentResult(_message.Message):
     VOLUME_FIELD_NUMBER: _builtins.int
     VOXELS_FIELD_NUMBER: _builtins.int
     ENTROPY_VOLUME_FIELD_NUMBER: _builtins.int
+    SKIPPED_BLOCKS_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     """The label volume."""
     voxels: _builtins.int
-    """Voxels segmented."""
+    """Voxels segmented, with those of skipped blocks."""
     entropy_volume: _builtins.str
     """The uncertainty volume, if one was asked for."""
+    skipped_blocks: _builtins.int
+    """Blocks for which no network was run: outside the mask, or of one grey value
+    like another block before.
+    """
     def __init__(
         self,
         *,
         volume: _builtins.str = ...,
         voxels: _builtins.int = ...,
         entropy_volume: _builtins.str = ...,
+        skipped_blocks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entropy_volume", b"entropy_volume", "volume", b"volume", "voxels", b"voxels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entropy_volume", b"entropy_volume", "skipped_blocks", b"skipped_blocks", "volume", b"volume", "voxels", b"voxels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2664,6 +2682,7 @@ class SettleBlocksRequest(_message.Message):
     FAILED_BLOCKS_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
+    SKIPPED_BLOCKS_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     """projects/p/jobs/j"""
     first_block: _builtins.int
@@ -2684,6 +2703,10 @@ class SettleBlocksRequest(_message.Message):
     def failed_blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlockFailure]:
         """Blocks that failed; they come back until they have failed too often."""
 
+    @_builtins.property
+    def skipped_blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Those of done_blocks for which nothing had to be computed."""
+
     def __init__(
         self,
         *,
@@ -2694,10 +2717,11 @@ class SettleBlocksRequest(_message.Message):
         failed_blocks: _abc.Iterable[Global___BlockFailure] | None = ...,
         release: _builtins.bool = ...,
         phase: _builtins.int = ...,
+        skipped_blocks: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "done_blocks", b"done_blocks", "failed_blocks", b"failed_blocks", "first_block", b"first_block", "job", b"job", "phase", b"phase", "release", b"release"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "done_blocks", b"done_blocks", "failed_blocks", b"failed_blocks", "first_block", b"first_block", "job", b"job", "phase", b"phase", "release", b"release", "skipped_blocks", b"skipped_blocks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

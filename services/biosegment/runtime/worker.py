@@ -141,11 +141,7 @@ class JobContext(_Lease):
         )
 
     async def beat(self) -> bool:
-        """Renews the lease and writes the noted progress.
-
-        A pause is obeyed like the end of the process: the work stops where nothing is lost, and
-        the job is let go without a failure.
-        """
+        """Renews the lease and writes the noted progress; obeys a pause like a drain."""
         answer = await self.stubs.workers.HeartbeatJob(
             jobs_pb2.HeartbeatJobRequest(
                 job=self.job.name, attempt=self.job.attempt, progress=self._progress
@@ -195,7 +191,9 @@ def job_error(error: BaseException) -> jobs_pb2.JobError:
     )
 
 
-def _failure_kind(error: BaseException) -> "jobs_pb2.FailureKind.ValueType":
+def _failure_kind(error: BaseException, *, released: bool) -> "jobs_pb2.FailureKind.ValueType":
+    if isinstance(error, JobCancelledError):
+        return jobs_pb2.FAILURE_KIND_RELEASED if released else jobs_pb2.FAILURE_KIND_CANCELLED
     if isinstance(error, DomainError) and not error.retryable:
         return jobs_pb2.FAILURE_KIND_PERMANENT
     return jobs_pb2.FAILURE_KIND_RETRYABLE
@@ -266,16 +264,11 @@ class JobWorker:
             await context.persist(lambda: self._stubs.workers.CompleteJob(done))
 
     async def _fail(self, context: JobContext, attempt: int, error: Exception) -> None:
-        if isinstance(error, JobCancelledError):
-            kind = (
-                jobs_pb2.FAILURE_KIND_RELEASED
-                if context.released
-                else jobs_pb2.FAILURE_KIND_CANCELLED
-            )
-        else:
-            kind = _failure_kind(error)
         request = jobs_pb2.FailJobRequest(
-            job=context.job.name, attempt=attempt, error=job_error(error), kind=kind
+            job=context.job.name,
+            attempt=attempt,
+            error=job_error(error),
+            kind=_failure_kind(error, released=context.released),
         )
         _log.info("job.attempt_failed", job=context.job.name, attempt=attempt, error=str(error))
         await context.persist(lambda: self._stubs.workers.FailJob(request))
@@ -307,11 +300,14 @@ class BlocksContext(_Lease):
         self._attempt = claim.attempt
         self.pausing = False
         self._done: list[int] = []
+        self._skipped: set[int] = set()
         self._failed: list[jobs_pb2.BlockFailure] = []
 
-    def done(self, block: int) -> None:
-        """Notes that a block's output is stored; the next heartbeat tells the registry."""
+    def done(self, block: int, *, skipped: bool = False) -> None:
+        """Notes that a block's output is stored, or that nothing had to be computed for it."""
         self._done.append(block)
+        if skipped:
+            self._skipped.add(block)
         self._stop_if_pausing()
 
     def failed(self, block: jobs_pb2.Block, error: BaseException) -> None:
@@ -322,8 +318,7 @@ class BlocksContext(_Lease):
         self._stop_if_pausing()
 
     def _stop_if_pausing(self) -> None:
-        # Between two blocks, so that none is begun in vain; what the next one has already got
-        # ahead with while this one was stored is little.
+        # Between two blocks: what the next one has got ahead with meanwhile is little.
         if self.pausing:
             self.cancelled.set()
 
@@ -339,6 +334,7 @@ class BlocksContext(_Lease):
                 failed_blocks=failed,
                 release=release,
                 phase=self.job.blocks.phase,
+                skipped_blocks=sorted(self._skipped.intersection(done)),
             ),
             timeout=10,
         )

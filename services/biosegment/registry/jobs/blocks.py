@@ -95,7 +95,12 @@ async def settle(
         )
     assert ledger is not None
     own = range(run.first, run.first + run.count)
-    await ledgers.set_done(session, ledger, {b for b in request.done_blocks if b in own})
+    await ledgers.set_done(
+        session,
+        ledger,
+        {b for b in request.done_blocks if b in own},
+        skipped=set(request.skipped_blocks),
+    )
     delay = await _count_failures(
         session, ledger, (f for f in request.failed_blocks if f.block in own), settings
     )

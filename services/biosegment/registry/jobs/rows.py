@@ -83,6 +83,7 @@ async def _add_ledger(
             quarantined=ledger.quarantined,
             frontier=frontier or 0,
             phase=ledger.phase,
+            skipped=ledger.skipped,
         )
     )
     if row.stage == jobs_pb2.JOB_STAGE_BLOCKS:

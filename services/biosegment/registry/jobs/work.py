@@ -225,6 +225,7 @@ async def plan(
         quarantined=0,
         cursor=0,
         phase=phase,
+        skipped=0,
         start_time=now(),
     )
     session.add(ledger)
