@@ -91,7 +91,7 @@ def test_inside_a_mask_is_what_it_is_without_and_outside_nothing_is_read():
         ("2-D", (6, 150, 130), 90**2),
         ("2.5-D", (9, 80, 130), 90**2),
         ("2-D, whole sections", (6, 70, 60), 50**2),
-        ("3-D", (45, 16, 16), 26**3),
+        ("3-D", (250, 16, 16), 26**3),
     ],
 )
 def test_padding_is_predicted_once_and_comes_to_the_same(kind, shape, forward):
