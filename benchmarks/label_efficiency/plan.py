@@ -18,15 +18,15 @@ class Plan:
     """How patches are chosen and where the weights begin.
 
     Attributes:
-        text: As people wrote it, ``[first>]strategy[:name=value;...][+pretrain]``.
-        first: Strategy of the first batch.
+        text: As people wrote it, ``[first>...]strategy[:name=value;...][+pretrain]``.
+        first: Strategies of the first batch, each of an equal share, one after the other.
         strategy: Strategy of the others; ``all`` labels the whole pool at once.
         parameters: Of that strategy.
         pretrain: Whether the weights come from self-supervised training.
     """
 
     text: str
-    first: str = _RANDOM
+    first: tuple[str, ...] = (_RANDOM,)
     strategy: str = _RANDOM
     parameters: Mapping[str, Any] = field(default_factory=dict)
     pretrain: bool = False
@@ -35,9 +35,9 @@ class Plan:
         """The strategy of all batches but the first."""
         return made(self.strategy, {"max_overlap": max_overlap, **self.parameters})
 
-    def make_first(self, max_overlap: float) -> Strategy:
-        """The strategy of the first batch."""
-        return made(self.first, {"max_overlap": max_overlap})
+    def make_first(self, max_overlap: float) -> list[Strategy]:
+        """The strategies of the first batch."""
+        return [made(name, {"max_overlap": max_overlap}) for name in self.first]
 
 
 def made(name: str, parameters: Mapping[str, Any]) -> Strategy:
@@ -51,7 +51,7 @@ def made(name: str, parameters: Mapping[str, Any]) -> Strategy:
 
 
 def parse(text: str) -> Plan:
-    """Reads a plan such as ``entropy``, ``typicality>entropy:max_overlap=0.5+pretrain``, ``all``.
+    """Reads a plan such as ``entropy``, ``random>typicality>entropy+pretrain``, ``all``.
 
     Raises:
         InvalidArgumentError: It is malformed, or names an unknown strategy or parameter.
@@ -59,23 +59,22 @@ def parse(text: str) -> Plan:
     rest, _, option = text.strip().partition("+")
     if option not in ("", _PRETRAIN):
         raise InvalidArgumentError(f'"{text}" ends in "+{option}"; there is only "+{_PRETRAIN}".')
-    first, arrow, chosen = rest.rpartition(">")
+    *first, chosen = rest.split(">")
     name, _, listed = chosen.partition(":")
     parameters: dict[str, Any] = {}
     for item in filter(None, listed.split(";")):
         key, _, value = item.partition("=")
         parameters[key] = _value(value)
-    plan = Plan(
-        text.strip(), first if arrow else _RANDOM, name, parameters, pretrain=option == _PRETRAIN
-    )
-    plan.make_first(0.0)
+    begins = tuple(first) or (_RANDOM,)
+    plan = Plan(text.strip(), begins, name, parameters, pretrain=option == _PRETRAIN)
+    blind = not any(strategy.needs_model() for strategy in plan.make_first(0.0))
     if name != ALL:
         plan.make(0.0)
-    elif parameters or arrow:
+    elif parameters or first:
         raise InvalidArgumentError(f'"{text}": "{ALL}" labels the whole pool and takes no options.')
-    if plan.make_first(0.0).needs_model() and not plan.pretrain:
+    if not blind and not plan.pretrain:
         raise InvalidArgumentError(
-            f'"{text}" begins with {plan.first}, which needs a network; add "+{_PRETRAIN}".'
+            f'"{text}" begins with {", ".join(begins)}, which needs a network; add "+{_PRETRAIN}".'
         )
     return plan
 

@@ -109,7 +109,7 @@ REDUCED = Protocol(
     first_effort=Effort(500, epochs=True),
     round_effort=Effort(150),
     all_effort=Effort(50, epochs=True),
-    pretrain_steps=1500,
+    pretrain_steps=6000,
 )
 """The same for two CPU cores: some minutes per strategy and seed."""
 

@@ -50,7 +50,7 @@ class Trial:
             protocol.pool,
             generator(seed, 0, _POOL),
         )
-        self._dropout = 0.0 if plan.strategy == ALL else self._dropout_of(self._strategy(1))
+        self._dropout = 0.0 if plan.strategy == ALL else self._dropout_of(self._strategy())
 
     def run(self, told: Callable[[Curve], None]) -> Curve:
         """Goes on until the curve is complete.
@@ -99,22 +99,21 @@ class Trial:
             steps, rate = self._protocol.all_steps, self._protocol.first_rate
         else:
             known = [index for done in rounds for index in done.chosen]
-            chosen = [*known, *self._choose(weights, known, number)]
+            wanted = self._protocol.labelled(number) - len(known)
+            chosen = [*known, *self._choose(weights, self._strategy(), known, wanted, number)]
             steps, rate = self._protocol.steps(number), self._protocol.round_rate
         newest = self._train(weights, chosen, number, steps, rate, started)
         return weights, newest
 
     def _shared_first(self) -> tuple[Weights, Round]:
         """The first round, which is the same for all plans that begin alike."""
-        plan = self._plan
-        start = "pretrained" if plan.pretrain else "fresh"
-        key = f"first-{plan.first}-{start}-dropout{self._dropout:g}-seed{self._seed}"
+        key = f"first-{'-'.join(self._plan.first)}-{self._origin}"
         weights = self._store.weights(key)
         if weights is None:
             weights = self._start()
             # Pretraining is not counted: a seed pays for it once, whatever the strategies.
             started = time.monotonic()
-            chosen = self._choose(weights, [], 0)
+            chosen = self._choose_first(weights)
             steps, rate = self._protocol.steps(0), self._protocol.first_rate
             first = self._train(weights, chosen, 0, steps, rate, started)
             self._store.write_weights(key, with_notes(weights, **{_ROUNDS: [asdict(first)]}))
@@ -125,12 +124,18 @@ class Trial:
         """The weights before any label."""
         if not self._plan.pretrain:
             return self._learner.fresh(self._seed, dropout=self._dropout)
-        key = f"pretrained-dropout{self._dropout:g}-seed{self._seed}"
-        weights = self._store.weights(key)
+        weights = self._store.weights(self._origin)
         if weights is None:
             weights = self._learner.pretrained(self._seed, self._pool, dropout=self._dropout)
-            self._store.write_weights(key, weights)
+            self._store.write_weights(self._origin, weights)
         return weights
+
+    @property
+    def _origin(self) -> str:
+        """What the weights before any label depend on."""
+        steps = self._protocol.pretrain_steps
+        start = f"pretrained{steps}" if self._plan.pretrain else "fresh"
+        return f"{start}-dropout{self._dropout:g}-seed{self._seed}"
 
     def _train(
         self,
@@ -150,8 +155,18 @@ class Trial:
         before = self._protocol.labelled(number - 1) if number else 0
         return Round(len(chosen), self._learner.iou(weights), seconds, tuple(chosen[before:]))
 
-    def _choose(self, weights: Weights, known: list[int], number: int) -> list[int]:
-        strategy = self._strategy(number)
+    def _choose_first(self, weights: Weights) -> list[int]:
+        """The first batch: of each of its strategies an equal share, later ones knowing earlier."""
+        strategies = self._plan.make_first(self._protocol.max_overlap)
+        chosen: list[int] = []
+        for number, strategy in enumerate(strategies, start=1):
+            wanted = self._protocol.initial * number // len(strategies) - len(chosen)
+            chosen += self._choose(weights, strategy, chosen, wanted, 0)
+        return chosen
+
+    def _choose(
+        self, weights: Weights, strategy: Strategy, known: list[int], wanted: int, number: int
+    ) -> list[int]:
         earlier = self._earlier(strategy, number)
         if strategy.ensemble_versions > 1 and not earlier:
             # As on the platform: one version cannot disagree with itself.
@@ -164,7 +179,6 @@ class Trial:
         )
         seed = int(generator(self._seed, number, _DROPOUT).integers(1 << 62))
         candidates = self._learner.candidates(weights, strategy, bare, earlier=earlier, seed=seed)
-        wanted = self._protocol.labelled(number) - len(known)
         choices = strategy.select(candidates, wanted, generator(self._seed, number, _SELECT))
         if len(choices) < wanted:
             raise FailedPreconditionError(
@@ -182,14 +196,14 @@ class Trial:
 
     def _keep(self, weights: Weights, number: int) -> None:
         """Keeps a round's network as long as the strategy compares with it."""
-        strategy = self._strategy(1) if self._plan.strategy != ALL else None
+        strategy = self._strategy() if self._plan.strategy != ALL else None
         if strategy and strategy.ensemble_versions > 1:
             self._store.write_weights(f"{self._key}-round{number}", weights)
             self._store.drop_weights(f"{self._key}-round{number - strategy.ensemble_versions}")
 
-    def _strategy(self, number: int) -> Strategy:
-        overlap = self._protocol.max_overlap
-        return self._plan.make(overlap) if number else self._plan.make_first(overlap)
+    def _strategy(self) -> Strategy:
+        """That of all batches but the first."""
+        return self._plan.make(self._protocol.max_overlap)
 
     def _dropout_of(self, strategy: Strategy) -> float:
         # Strategies that compare forwards with dropout need a network that has some.

@@ -64,6 +64,59 @@ async def test_the_first_training_starts_fresh_and_later_ones_fine_tune(kit):
     assert second.train_spec.revision == 5
 
 
+async def test_people_label_random_patches_while_the_network_learns_from_raw_voxels(kit):
+    await kit.start(
+        automatic=False,
+        initial_patches=5,
+        budget_patches=9,
+        pretraining=jobs_pb2.TrainingSettings(steps=5),
+    )
+    await kit.advance()
+    (pretraining,) = await kit.jobs(TRAIN)
+    result = await kit.rank()
+    assert (len(result.patches), set(result.patches[0].statistics)) == (2, set())
+    await kit.answer()
+    said = await kit.conductor.advance(CAMPAIGN)
+    assert "Round 1 ended without training: the next one trains on its patches too." in said
+    assert "The model learns from raw voxels" in (await kit.advance()).message
+    assert await kit.jobs(TRAIN) == [pretraining]
+    await kit.train()
+    # The other half of the first batch follows by itself.
+    await kit.conductor.advance(CAMPAIGN)
+    second = await kit.round()
+    assert second.name.endswith("/2")
+    assert second.base_version.endswith("/versions/1")
+    assert len((await kit.rank()).patches) == 3
+    await kit.answer()
+    await kit.conductor.advance(CAMPAIGN)
+    training = (await kit.jobs(TRAIN))[0]
+    assert training.train_spec.base_version == second.base_version
+    assert training.train_spec.settings.learning_rate == pytest.approx(1e-3)
+    assert training.train_spec.revision == 5
+    await kit.train()
+    await kit.conductor.advance(CAMPAIGN)
+    await kit.evaluate(0.5)
+    assert "Round 3 waits for a person" in await kit.conductor.advance(CAMPAIGN)
+    await kit.advance()
+    assert "entropy" in (await kit.rank()).patches[0].statistics
+    await kit.answer()
+    await kit.conductor.advance(CAMPAIGN)
+    assert (await kit.jobs(TRAIN))[0].train_spec.settings.learning_rate == pytest.approx(5e-4)
+
+
+async def test_a_pretraining_that_fails_holds_the_campaign_until_it_is_mended(kit):
+    await kit.start(pretraining=jobs_pb2.TrainingSettings(steps=5))
+    await kit.advance()
+    (job,) = await kit.jobs(TRAIN)
+    await kit.fail(job.name, "The GPU fell off.")
+    await kit.rank()
+    await kit.answer()
+    await kit.conductor.advance(CAMPAIGN)
+    campaign = await kit.campaign()
+    assert campaign.state == pb.CAMPAIGN_STATE_FAILED
+    assert "The GPU fell off. Retry the job" in campaign.state_reason
+
+
 async def test_proposals_lie_in_the_region_and_never_overlap(kit):
     await kit.start()
     await one_round(kit)

@@ -209,8 +209,14 @@ def _go_on(client: Client, plan: Plan, left: list[str]) -> str:
         found = client.job(job) if job else jobs_pb2.Job()
         return found.state == jobs_pb2.JOB_STATE_RUNNING and found.progress.done >= done
 
+    if "pretraining" in left and any(
+        running(job.name, 6)
+        for job in client.jobs()
+        if job.train_spec.objective == jobs_pb2.TRAINING_OBJECTIVE_RESTORATION
+    ):
+        return "pretraining"
     if not rounds:
-        return "pretraining" if any(running(job.name, 6) for job in client.jobs()) else ""
+        return ""
     last = rounds[-1]
     for each in rounds:
         if each.state == campaigns_pb2.ROUND_STATE_EVALUATING and running(each.evaluate_job):
@@ -242,8 +248,9 @@ def _history(client: Client) -> dict[str, Any]:
                 "revision": each.revision,
                 "labelled_patches": each.labelled_patches,
                 "strokes": each.cost.strokes,
-                "iou": each.metrics["iou"],
-                "weights": _hash(client, each.version),
+                # The first round is asked while the network learns from raw voxels: no version.
+                "iou": each.metrics.get("iou"),
+                "weights": _hash(client, each.version) if each.version else "",
             }
             for each in client.rounds(NAME)
         ],

@@ -250,6 +250,14 @@ def test_a_job_that_lost_blocks_is_no_success(platform: InMemoryPlatform, run: R
     assert f"biosegment job retry {JOB}" in answer.stderr
 
 
+def test_a_job_is_paused_and_resumed(platform: InMemoryPlatform, run: Run) -> None:
+    paused = run("--json", "job", "pause", "j")
+    assert json.loads(paused.stdout)["state"] == "JOB_STATE_PAUSED"
+    resumed = run("--json", "job", "resume", "j", "--no-wait")
+    assert json.loads(resumed.stdout)["state"] == "JOB_STATE_RUNNING"
+    assert platform.seen.of(jobs_pb2.ResumeJobRequest)[0].name == JOB
+
+
 def test_an_interrupt_leaves_the_job_running(
     platform: InMemoryPlatform, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

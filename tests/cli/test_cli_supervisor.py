@@ -144,6 +144,15 @@ def test_a_crash_loop_later_on_ends_the_waiting(tmp_path: Path) -> None:
     supervisor.stop()
 
 
+def test_a_process_that_is_killed_through_the_supervisor_is_no_crash(tmp_path: Path) -> None:
+    with running(Supervisor([spec(tmp_path, "one")], tmp_path, crash_limit=2)) as supervisor:
+        for count in range(1, 4):
+            until(lambda count=count: words(tmp_path / "starts") == ["one"] * count)
+            supervisor.process("one").kill()
+        until(lambda: words(tmp_path / "starts") == ["one"] * 4)
+        assert not supervisor.wait(0.5)
+
+
 def test_what_is_never_ready_is_named(tmp_path: Path) -> None:
     slow = Spec(
         name="slow",

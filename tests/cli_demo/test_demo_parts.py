@@ -225,7 +225,9 @@ def rounds() -> list[pb.Round]:
 def test_a_round_in_a_sentence():
     line = sentence(rounds()[1])
     assert line == "Round 2: 8 patches labelled, IoU 0.500 (ranking 1 s, training 2 s)."
-    assert "not measured" in sentence(pb.Round(name="projects/p/campaigns/c/rounds/1"))
+    blind = pb.Round(name="projects/p/campaigns/c/rounds/1")
+    assert "no training yet" in sentence(blind)
+    assert "not measured" in sentence(pb.Round(name=blind.name, version="versions/1"))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from biosegment.client import arrays
 from biosegment.client.connection import Connection
 from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from biosegment.client.geometry import Box
+from biosegment.client.verbs.jobs import ENDED
 from biosegment.runtime.server import Server
 from biosegment.training.servicer import TrainingServicer
 from biosegment.v1 import (
@@ -294,6 +295,16 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
         await self.change(state=jobs_pb2.JOB_STATE_CANCELLED)
         return jobs_pb2.CancelJobResponse(job=self.job)
 
+    async def PauseJob(self, request: Any, context: Any) -> Any:
+        self.seen.note(request)
+        await self.change(state=jobs_pb2.JOB_STATE_PAUSED)
+        return jobs_pb2.PauseJobResponse(job=self.job)
+
+    async def ResumeJob(self, request: Any, context: Any) -> Any:
+        self.seen.note(request)
+        await self.change(state=jobs_pb2.JOB_STATE_RUNNING)
+        return jobs_pb2.ResumeJobResponse(job=self.job)
+
     async def WatchJob(self, request: Any, context: Any) -> AsyncIterator[Any]:
         if request.name != JOB:
             raise NotFoundError(f"There is no job {request.name}.")
@@ -303,7 +314,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
             try:
                 while True:
                     yield jobs_pb2.WatchJobResponse(job=self.job)
-                    if self.job.state >= jobs_pb2.JOB_STATE_CANCELLED:
+                    if self.job.state in ENDED:
                         return
                     await self.changed.wait()
             finally:

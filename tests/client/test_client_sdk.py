@@ -273,6 +273,19 @@ async def test_a_cancelled_job_raises_and_a_partial_one_does_not(
     assert (await client.wait("j")).state == jobs_pb2.JOB_STATE_PARTIALLY_SUCCEEDED
 
 
+async def test_waiting_goes_on_through_a_pause(
+    platform: InMemoryPlatform, client: AsyncClient
+) -> None:
+    seen: list[int] = []
+    assert (await client.pause("j")).state == jobs_pb2.JOB_STATE_PAUSED
+    waiting = asyncio.create_task(client.wait("j", lambda job: seen.append(job.state)))
+    await platform.jobs.watched()
+    assert (await client.resume("j")).state == jobs_pb2.JOB_STATE_RUNNING
+    await platform.jobs.change(state=jobs_pb2.JOB_STATE_SUCCEEDED)
+    assert (await asyncio.wait_for(waiting, 30)).state == jobs_pb2.JOB_STATE_SUCCEEDED
+    assert seen[0] == jobs_pb2.JOB_STATE_PAUSED
+
+
 async def test_waiting_ends_with_its_timeout_not_the_job(
     platform: InMemoryPlatform, client: AsyncClient
 ) -> None:

@@ -86,3 +86,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.annotate(Box((0, 0, 0), (3, 96, 128)))
         client.wait(made.train(30))
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _still_up(request: pytest.FixtureRequest) -> None:
+    """Says why the shared platform has stopped, should it have."""
+    if "world" in request.fixturenames:
+        made: World = request.getfixturevalue("world")
+        assert not made.platform.wait(0)

@@ -13,6 +13,7 @@ from biosegment.v1 import jobs_pb2
 from tests.integration.conftest import World, wait_until
 
 RUNNING = jobs_pb2.JOB_STATE_RUNNING
+PAUSED = jobs_pb2.JOB_STATE_PAUSED
 QUEUED = jobs_pb2.JOB_STATE_QUEUED
 SUCCEEDED = jobs_pb2.JOB_STATE_SUCCEEDED
 
@@ -79,6 +80,30 @@ def test_a_killed_segmentation_ends_as_if_nothing_had_been(world: World, long: L
     assert now.state == RUNNING
     assert now.blocks.done < now.blocks.total
     ended = client.wait(job, timeout=120)
+    assert (ended.state, ended.blocks.done) == (SUCCEEDED, ended.blocks.total)
+    assert np.array_equal(client.read(ended.result.segment_result.volume), long.expected)
+
+
+def test_a_paused_segmentation_stays_so_through_a_crash_and_goes_on(
+    world: World, long: Long
+) -> None:
+    client = world.client
+    job = long.start("paused")
+    wait_until(lambda: client.job(job.name).blocks.done >= 2)
+    client.pause(job.name)
+    wait_until(lambda: client.job(job.name).state == PAUSED)
+    still = client.job(job.name)
+    assert 2 <= still.blocks.done < still.blocks.total
+    # The worker is free: another job runs to its end meanwhile.
+    other = client.wait(client.segment("unet/1", "em", segmentation="meanwhile"), timeout=120)
+    assert other.state == SUCCEEDED
+    for name in ("inference", "storage", "registry", "nats", "acquisition"):
+        world.platform.kill(name)
+    wait_until(lambda: set(client.health().values()) == {"serving"}, 120)
+    again = client.job(job.name)
+    assert (again.state, again.blocks.done) == (PAUSED, still.blocks.done)
+    assert client.resume(job.name).state == RUNNING
+    ended = client.wait(job, timeout=150)
     assert (ended.state, ended.blocks.done) == (SUCCEEDED, ended.blocks.total)
     assert np.array_equal(client.read(ended.result.segment_result.volume), long.expected)
 

@@ -131,11 +131,13 @@ def test_a_campaign_can_begin_with_what_the_raw_voxels_teach(world: World) -> No
         return client.campaign("cold").state == campaigns_pb2.CAMPAIGN_STATE_FINISHED
 
     wait_until(ended, 120)
-    (only,) = client.rounds("cold")
-    start = client.version(only.base_version)
+    blind, trained = client.rounds("cold")
+    assert (blind.base_version, blind.version, blind.labelled_patches) == ("", "", 1)
+    start = client.version(trained.base_version)
     assert (start.base_version, start.revision) == ("", 0)
     assert start.metrics["crops"] > 0
-    assert client.version(only.version).base_version == start.name
+    assert client.version(trained.version).base_version == start.name
+    assert trained.labelled_patches == 3
     assert client.campaign("cold").first_strategy.name == "typicality"
 
 

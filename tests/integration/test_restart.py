@@ -10,7 +10,7 @@ from biosegment.client import Client
 from biosegment.client.geometry import Box
 from biosegment.phantom import generate
 from biosegment.v1 import campaigns_pb2, jobs_pb2
-from tests.integration import chaos
+from tests.chaos import campaign as chaos_campaign
 from tests.integration.conftest import wait_until
 
 SHAPE = (6, 160, 160)
@@ -108,12 +108,12 @@ def test_a_restart_in_every_round_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_everything_killed_in_the_middle_of_every_phase_changes_nothing(tmp_path: Path) -> None:
     phantom = generate(shape=(6, 256, 256), voxel_size=VOXEL, seed=5)
-    plan = chaos.Plan(raw=phantom.raw, labels=phantom.labels, pool=60, steps=20)
+    plan = chaos_campaign.Plan(raw=phantom.raw, labels=phantom.labels, pool=60, steps=20)
     runs = []
-    for name, phases in (("calm", ()), ("killed", chaos.PHASES)):
+    for name, phases in (("calm", ()), ("killed", chaos_campaign.PHASES)):
         (tmp_path / name).mkdir()
-        runs.append(chaos.live(plan, tmp_path / name, phases))
+        runs.append(chaos_campaign.live(plan, tmp_path / name, phases))
     calm, killed = runs
-    assert sorted(killed.killed) == sorted(chaos.PHASES)
+    assert sorted(killed.killed) == sorted(chaos_campaign.PHASES)
     assert len(calm.history["rounds"]) == plan.rounds
-    assert chaos.differences(calm.history, killed.history) == []
+    assert chaos_campaign.differences(calm.history, killed.history) == []

@@ -129,6 +129,11 @@ def test_the_first_batch_can_come_from_the_pretrained_embedding(data, tmp_path):
     typical = run(data, tmp_path, "typicality>random+pretrain")
     random = run(data, tmp_path, "random+pretrain")
     assert typical.rounds[0].chosen != random.rounds[0].chosen
+    half = run(data, tmp_path, "random>typicality>random+pretrain").rounds[0].chosen
+    # One of three at random, and two that are typical beside it.
+    assert half[0] == random.rounds[0].chosen[0]
+    assert len(set(half)) == 3
+    assert half[1:] != random.rounds[0].chosen[1:]
 
 
 def test_the_report_says_what_the_curves_say(data, tmp_path):
@@ -160,9 +165,9 @@ def test_curves_of_strategies_that_are_not_installed_are_still_reported(tmp_path
 
 def test_plans_are_read_and_wrong_ones_refused():
     plan = parse("random>entropy:max_overlap=0.5+pretrain")
-    assert (plan.first, plan.strategy, plan.pretrain) == ("random", "entropy", True)
+    assert (plan.first, plan.strategy, plan.pretrain) == (("random",), "entropy", True)
     assert plan.make(0.25).parameters.max_overlap == 0.5
-    assert plan.make_first(0.25).parameters.max_overlap == 0.25
+    assert [first.parameters.max_overlap for first in plan.make_first(0.25)] == [0.25]
     assert parse("random").make(0.25).parameters.max_overlap == 0.25
     for wrong in ("nonsense", "random+magic", "entropy:nonsense=1", "all:max_overlap=0.5", ""):
         with pytest.raises(InvalidArgumentError):

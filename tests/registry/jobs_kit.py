@@ -37,6 +37,12 @@ class Quiet:
         return self._Info()
 
 
+def asked(answer: pb.HeartbeatJobResponse | pb.SettleBlocksResponse) -> str:
+    """What a heartbeat's answer asks of the worker: nothing, "pause" or "cancel"."""
+    assert not (answer.cancel_requested and answer.pause_requested)
+    return "cancel" * answer.cancel_requested + "pause" * answer.pause_requested
+
+
 class Kit:
     """Short words for what people and workers do."""
 
@@ -59,12 +65,14 @@ class Kit:
         request = pb.ClaimJobRequest(job=job.name, holder=holder)
         return (await self.workers.ClaimJob(request, CONTEXT)).job
 
-    async def beat(self, job: pb.Job, progress: pb.Progress | None = None) -> bool:
+    async def beat(self, job: pb.Job, progress: pb.Progress | None = None) -> str:
         request = pb.HeartbeatJobRequest(job=job.name, attempt=job.attempt, progress=progress)
-        return (await self.workers.HeartbeatJob(request, CONTEXT)).cancel_requested
+        return asked(await self.workers.HeartbeatJob(request, CONTEXT))
 
     async def complete(self, job: pb.Job) -> pb.Job:
         result = pb.JobResult(export_result=pb.ExportResult(path="/x"))
+        if job.kind == pb.JOB_KIND_INSTANCES:
+            result = pb.JobResult(instances_result=pb.InstancesResult(instances=1))
         request = pb.CompleteJobRequest(job=job.name, attempt=job.attempt, result=result)
         return (await self.workers.CompleteJob(request, CONTEXT)).job
 
@@ -79,6 +87,12 @@ class Kit:
 
     async def cancel(self, job: pb.Job) -> pb.Job:
         return (await self.people.CancelJob(pb.CancelJobRequest(name=job.name), CONTEXT)).job
+
+    async def pause(self, job: pb.Job) -> pb.Job:
+        return (await self.people.PauseJob(pb.PauseJobRequest(name=job.name), CONTEXT)).job
+
+    async def resume(self, job: pb.Job) -> pb.Job:
+        return (await self.people.ResumeJob(pb.ResumeJobRequest(name=job.name), CONTEXT)).job
 
     async def retry(self, job: pb.Job) -> pb.Job:
         return (await self.people.RetryJob(pb.RetryJobRequest(name=job.name), CONTEXT)).job
@@ -106,7 +120,8 @@ class Kit:
         done: list[int] | None = None,
         failed: list[int] | None = None,
         release: bool = True,
-    ) -> bool:
+        skipped: list[int] | None = None,
+    ) -> str:
         error = pb.JobError(reason="POISON", message="The block is poisoned.")
         request = pb.SettleBlocksRequest(
             job=claim.job.name,
@@ -116,8 +131,9 @@ class Kit:
             failed_blocks=[pb.BlockFailure(block=b, error=error) for b in failed or []],
             release=release,
             phase=claim.job.blocks.phase,
+            skipped_blocks=skipped or [],
         )
-        return (await self.workers.SettleBlocks(request, CONTEXT)).cancel_requested
+        return asked(await self.workers.SettleBlocks(request, CONTEXT))
 
     async def lapse(self) -> None:
         """Lets every lease end, every delay pass, and sweeps."""

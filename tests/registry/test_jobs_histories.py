@@ -42,6 +42,10 @@ class History:
             acts[self.retry] = 8
         elif self.rng.random() < 0.05:
             acts = {self.cancel: 1}
+        elif self.rng.random() < 0.1:
+            acts = {self.pause: 1}
+        elif before.state in states.HALTED:
+            acts[self.resume] = 6
         if self.claims:
             acts[self.work] = 6
         if self.runs:
@@ -112,6 +116,15 @@ class History:
     async def cancel(self) -> None:
         await self.kit.cancel(self.job)
 
+    async def pause(self) -> None:
+        await self.attempt(self.kit.pause(self.job))
+
+    async def resume(self) -> None:
+        before = await self.kit.get(self.job)
+        after = await self.attempt(self.kit.resume(self.job))
+        assert isinstance(after, pb.Job)
+        assert (before.attempt, before.blocks.done) == (after.attempt, after.blocks.done)
+
     async def retry(self) -> None:
         await self.attempt(self.kit.retry(self.job))
 
@@ -122,6 +135,15 @@ class History:
         if ended:
             assert not job.holder
             assert job.blocks.frontier == 0
+        if job.state == pb.JOB_STATE_PAUSED:
+            # Nobody works on it, and nobody can begin to.
+            assert not job.holder
+            assert job.blocks.frontier == len(await self.kit.runs(job))
+            assert isinstance(await self.attempt(self.kit.claim(job)), DomainError)
+            for first in await self.kit.runs(job):
+                assert isinstance(
+                    await self.attempt(self.kit.claim_blocks(job, first)), DomainError
+                )
         if job.HasField("blocks"):
             assert job.blocks.done == len(self.stored)
         if job.state == pb.JOB_STATE_SUCCEEDED:
@@ -137,7 +159,8 @@ class History:
 async def walk(seed: int, folder: Path) -> History:
     limits = {"frontier_runs": 2, "block_failures": 2, "max_failures": 6}
     async with job_kit(folder, **limits) as kit:
-        history = History(kit, await kit.create(), random.Random(seed))
+        job = await kit.create(instances_spec=pb.InstancesSpec(volume="projects/p/volumes/v"))
+        history = History(kit, job, random.Random(seed))
         for _ in range(STEPS):
             await history.step()
         return history

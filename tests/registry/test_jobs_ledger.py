@@ -77,6 +77,16 @@ async def test_a_repeated_settlement_is_harmless(kit: Kit) -> None:
     assert (await kit.get(job)).blocks.done == 1
 
 
+async def test_blocks_that_needed_no_work_are_counted_once(kit: Kit) -> None:
+    job = await planned(kit, 4, run_length=2)
+    claim = await kit.claim_blocks(job, 0)
+    await kit.settle(claim, 0, [0], release=False, skipped=[0, 3])
+    await kit.settle(claim, 0, [0, 1], skipped=[0])
+    await kit.settle(await kit.claim_blocks(job, 2), 2, [2, 3], skipped=[3])
+    after = await kit.get(job)
+    assert (after.blocks.done, after.blocks.skipped) == (4, 2)
+
+
 async def test_a_poisoned_block_is_quarantined_named_and_can_be_retried(kit: Kit) -> None:
     job = await planned(kit, 3)
     for _ in range(2):

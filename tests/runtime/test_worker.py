@@ -177,6 +177,86 @@ async def test_blocks_are_worked_off_by_several_workers(running: Engine, eventua
     assert sorted(set(seen)) == list(range(23))
 
 
+async def test_a_pause_ends_between_two_blocks_and_frees_the_worker(
+    running: Engine, eventually: Any
+) -> None:
+    begun: list[int] = []
+    contexts: list[BlocksContext] = []
+    go_on = asyncio.Event()
+
+    async def plan(context: JobContext) -> BlockPlan:
+        return BlockPlan(
+            jobs_pb2.PlanBlocksRequest(
+                box=types_pb2.Box(z_stop=6, y_stop=1, x_stop=1),
+                block=types_pb2.Shape(z=1, y=1, x=1),
+                run_length=3,
+            )
+        )
+
+    async def work(context: BlocksContext) -> None:
+        from biosegment.client.errors import JobCancelledError
+
+        contexts.append(context)
+        for block in context.blocks:
+            if context.cancelled.is_set():
+                raise JobCancelledError("Stopped.")
+            begun.append(block.index)
+            await go_on.wait()
+            context.done(block.index)
+
+    running.start(job_worker(running, plan, "instances"))
+    running.start(BlockWorker("instances", running.bus, running.stubs, work, host="test"))
+    spec = jobs_pb2.InstancesSpec(volume="projects/p/volumes/v")
+    job = await running.create(instances_spec=spec)
+
+    async def one_is_begun() -> bool:
+        return begun == [0]
+
+    async def heard() -> bool:
+        return contexts[0].pausing
+
+    async def paused() -> bool:
+        return (await running.get(job)).state == jobs_pb2.JOB_STATE_PAUSED
+
+    async def worked_off() -> bool:
+        return (await running.get(job)).stage == jobs_pb2.JOB_STAGE_FINISH
+
+    await eventually(one_is_begun)
+    answer = await running.stubs.jobs.PauseJob(jobs_pb2.PauseJobRequest(name=job.name))
+    assert answer.job.state == jobs_pb2.JOB_STATE_PAUSING
+    # The worker hears of it with a heartbeat, while it has its block in hand.
+    await eventually(heard)
+    go_on.set()
+    await eventually(paused)
+    assert (begun, (await running.get(job)).blocks.done) == ([0], 1)
+    await running.stubs.jobs.ResumeJob(jobs_pb2.ResumeJobRequest(name=job.name))
+    await eventually(worked_off)
+    assert sorted(begun) == list(range(6))
+
+
+async def test_a_paused_training_is_let_go_and_taken_up_again(running: Engine) -> None:
+    started = asyncio.Event()
+
+    async def train(context: JobContext) -> jobs_pb2.JobResult:
+        from biosegment.client.errors import JobCancelledError
+
+        started.set()
+        await context.cancelled.wait()
+        raise JobCancelledError("Its checkpoint is kept.")
+
+    running.start(job_worker(running, train, "train"))
+    job = await running.create(train_spec=jobs_pb2.TrainSpec(model="projects/p/models/m"))
+    for attempt in (1, 2):
+        await asyncio.wait_for(started.wait(), 20)
+        started.clear()
+        await running.stubs.jobs.PauseJob(jobs_pb2.PauseJobRequest(name=job.name))
+        async for answer in running.stubs.jobs.WatchJob(jobs_pb2.WatchJobRequest(name=job.name)):
+            if answer.job.state == jobs_pb2.JOB_STATE_PAUSED:
+                break
+        assert (answer.job.attempt, answer.job.failures) == (attempt, 0)
+        await running.stubs.jobs.ResumeJob(jobs_pb2.ResumeJobRequest(name=job.name))
+
+
 async def test_the_broker_may_die_in_the_middle(running: Engine, own_broker: Broker) -> None:
     async def handle(context: JobContext) -> jobs_pb2.JobResult:
         return DONE

@@ -107,6 +107,8 @@ def _headline(job: "Job") -> str:
     kind = jobs_pb2.JobKind.Name(job.kind).removeprefix("JOB_KIND_").lower()
     state = jobs_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower().replace("_", " ")
     running = job.state == jobs_pb2.JOB_STATE_RUNNING and job.progress.stage
+    if job.state == jobs_pb2.JOB_STATE_PAUSED:
+        state += f"; let it go on with: biosegment job resume {job.name}"
     tried = f", try {job.failures + 1}" if job.failures and running else ""
     return f"{kind}: {job.progress.stage if running else state}{tried}"
 

@@ -116,6 +116,8 @@ class Client:
 
     job = _blocking(AsyncClient.job)
     jobs = _blocking(AsyncClient.jobs)
+    pause = _blocking(AsyncClient.pause)
+    resume = _blocking(AsyncClient.resume)
     cancel = _blocking(AsyncClient.cancel)
     retry = _blocking(AsyncClient.retry)
 

@@ -294,9 +294,12 @@ class Campaign(_message.Message):
     model: _builtins.str
     """The model (projects/p/models/m); its classes are the campaign's."""
     base_version: _builtins.str
-    """The version to start from; empty begins with a random first round."""
+    """The version to start from; empty begins with fresh weights."""
     initial_patches: _builtins.int
-    """Patches in the first round (m in the paper)."""
+    """Patches before the first training (m in the paper). With pretraining they
+    come in two rounds: half at once, at random, and those chosen by
+    first_strategy when the network has learnt from the raw voxels.
+    """
     batch_patches: _builtins.int
     """Patches in every later round (k)."""
     pool_patches: _builtins.int
@@ -334,7 +337,7 @@ class Campaign(_message.Message):
 
     @_builtins.property
     def initial_training(self) -> _jobs_pb2.TrainingSettings:
-        """How to train in the first round."""
+        """How to train the first time."""
 
     @_builtins.property
     def round_training(self) -> _jobs_pb2.TrainingSettings:
@@ -350,15 +353,17 @@ class Campaign(_message.Message):
 
     @_builtins.property
     def pretraining(self) -> _jobs_pb2.TrainingSettings:
-        """How to train on the raw voxels of the region before the first round. Not
+        """How to train on the raw voxels of the region, while people answer the
+        first round; that round has no training of its own. Not
         with a base_version, nor with skip_pretraining; else filled in where absent.
         """
 
     @_builtins.property
     def first_strategy(self) -> Global___Strategy:
-        """The acquisition function of the first round, while nothing is labelled;
-        by default typicality after pretraining, else random. With a base_version
-        the campaign's strategy serves from the first round on.
+        """The acquisition function until a model has seen labels; by default
+        typicality with pretraining, else random. One that needs a model waits for
+        the pretraining. With a base_version the campaign's strategy serves from
+        the first round on.
         """
 
     @_builtins.property
@@ -504,7 +509,7 @@ class Round(_message.Message):
     state: Global___RoundState.ValueType
     """Where it stands."""
     base_version: _builtins.str
-    """The version that ranked; empty in a random first round."""
+    """The version that ranked; empty where there was none yet."""
     version: _builtins.str
     """The version that it made."""
     revision: _builtins.int

@@ -295,7 +295,9 @@ class StartSegmentationResponse(_message.Message):
     VOXELS_FIELD_NUMBER: _builtins.int
     WORKER_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     voxels: _builtins.int
-    """Voxels that will be predicted."""
+    """Voxels that will be predicted; with a mask an estimate, from its coarsest
+    level.
+    """
     worker_memory_bytes: _builtins.int
     """Estimated peak memory of one worker, in bytes."""
     @_builtins.property

@@ -95,6 +95,10 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     """Ended with some blocks quarantined."""
     JOB_STATE_FAILED: _JobState.ValueType  # 7
     """Ended without a usable result."""
+    JOB_STATE_PAUSING: _JobState.ValueType  # 8
+    """A pause was asked for; workers end what they have in hand."""
+    JOB_STATE_PAUSED: _JobState.ValueType  # 9
+    """Nobody works on it, and nobody will until it is resumed."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
     """Where a job stands."""
@@ -115,6 +119,10 @@ JOB_STATE_PARTIALLY_SUCCEEDED: JobState.ValueType  # 6
 """Ended with some blocks quarantined."""
 JOB_STATE_FAILED: JobState.ValueType  # 7
 """Ended without a usable result."""
+JOB_STATE_PAUSING: JobState.ValueType  # 8
+"""A pause was asked for; workers end what they have in hand."""
+JOB_STATE_PAUSED: JobState.ValueType  # 9
+"""Nobody works on it, and nobody will until it is resumed."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 class _TrainingObjective:
@@ -398,6 +406,7 @@ class BlockSummary(_message.Message):
     QUARANTINED_FIELD_NUMBER: _builtins.int
     FRONTIER_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     """Blocks in all."""
     done: _builtins.int
@@ -410,6 +419,8 @@ class BlockSummary(_message.Message):
     """Which time the job goes through blocks, from 0; a job may do so more than
     once, and the other figures are those of this time.
     """
+    skipped: _builtins.int
+    """Blocks done for which nothing had to be computed."""
     def __init__(
         self,
         *,
@@ -418,10 +429,11 @@ class BlockSummary(_message.Message):
         quarantined: _builtins.int = ...,
         frontier: _builtins.int = ...,
         phase: _builtins.int = ...,
+        skipped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "frontier", b"frontier", "phase", b"phase", "quarantined", b"quarantined", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "frontier", b"frontier", "phase", b"phase", "quarantined", b"quarantined", "skipped", b"skipped", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1319,6 +1331,7 @@ class SegmentSpec(_message.Message):
     BLOCK_FIELD_NUMBER: _builtins.int
     ENTROPY_VOLUME_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
+    MASK_VOLUME_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """The data set."""
     version: _builtins.str
@@ -1333,6 +1346,12 @@ class SegmentSpec(_message.Message):
     """
     round: _builtins.str
     """The round that asked for it, if one did."""
+    mask_volume: _builtins.str
+    """A volume (projects/p/volumes/v) that says where to look: voxels above 0. It
+    has the data set's voxels, or ones larger by whole numbers, over the same
+    extent. Elsewhere the output is 0, and blocks wholly outside are not read.
+    Empty means everywhere.
+    """
     @_builtins.property
     def box(self) -> _types_pb2.Box:
         """The voxels to segment; absent means all. The output has the extent of the
@@ -1356,10 +1375,11 @@ class SegmentSpec(_message.Message):
         block: _types_pb2.Shape | None = ...,
         entropy_volume: _builtins.str = ...,
         round: _builtins.str = ...,
+        mask_volume: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box", "dataset", b"dataset", "entropy_volume", b"entropy_volume", "round", b"round", "segmentation", b"segmentation", "version", b"version", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box", "dataset", b"dataset", "entropy_volume", b"entropy_volume", "mask_volume", b"mask_volume", "round", b"round", "segmentation", b"segmentation", "version", b"version", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1374,22 +1394,28 @@ class SegmentResult(_message.Message):
     VOLUME_FIELD_NUMBER: _builtins.int
     VOXELS_FIELD_NUMBER: _builtins.int
     ENTROPY_VOLUME_FIELD_NUMBER: _builtins.int
+    SKIPPED_BLOCKS_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     """The label volume."""
     voxels: _builtins.int
-    """Voxels segmented."""
+    """Voxels segmented, with those of skipped blocks."""
     entropy_volume: _builtins.str
     """The uncertainty volume, if one was asked for."""
+    skipped_blocks: _builtins.int
+    """Blocks for which no network was run: outside the mask, or of one grey value
+    like another block before.
+    """
     def __init__(
         self,
         *,
         volume: _builtins.str = ...,
         voxels: _builtins.int = ...,
         entropy_volume: _builtins.str = ...,
+        skipped_blocks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entropy_volume", b"entropy_volume", "volume", b"volume", "voxels", b"voxels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entropy_volume", b"entropy_volume", "skipped_blocks", b"skipped_blocks", "volume", b"volume", "voxels", b"voxels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2108,6 +2134,98 @@ class CancelJobResponse(_message.Message):
 Global___CancelJobResponse: _TypeAlias = CancelJobResponse  # noqa: Y015
 
 @_typing.final
+class PauseJobRequest(_message.Message):
+    """Request of PauseJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """projects/p/jobs/j"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseJobRequest: _TypeAlias = PauseJobRequest  # noqa: Y015
+
+@_typing.final
+class PauseJobResponse(_message.Message):
+    """Response of PauseJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job as it is now."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseJobResponse: _TypeAlias = PauseJobResponse  # noqa: Y015
+
+@_typing.final
+class ResumeJobRequest(_message.Message):
+    """Request of ResumeJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """projects/p/jobs/j"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeJobRequest: _TypeAlias = ResumeJobRequest  # noqa: Y015
+
+@_typing.final
+class ResumeJobResponse(_message.Message):
+    """Response of ResumeJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job as it is now."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeJobResponse: _TypeAlias = ResumeJobResponse  # noqa: Y015
+
+@_typing.final
 class RetryJobRequest(_message.Message):
     """Request of RetryJob."""
 
@@ -2252,16 +2370,20 @@ class HeartbeatJobResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
     cancel_requested: _builtins.bool
     """Stop, and report with FailJob."""
+    pause_requested: _builtins.bool
+    """Keep a checkpoint, stop, and report with FailJob, RELEASED."""
     def __init__(
         self,
         *,
         cancel_requested: _builtins.bool = ...,
+        pause_requested: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "pause_requested", b"pause_requested"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2560,6 +2682,7 @@ class SettleBlocksRequest(_message.Message):
     FAILED_BLOCKS_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
+    SKIPPED_BLOCKS_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     """projects/p/jobs/j"""
     first_block: _builtins.int
@@ -2580,6 +2703,10 @@ class SettleBlocksRequest(_message.Message):
     def failed_blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlockFailure]:
         """Blocks that failed; they come back until they have failed too often."""
 
+    @_builtins.property
+    def skipped_blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Those of done_blocks for which nothing had to be computed."""
+
     def __init__(
         self,
         *,
@@ -2590,10 +2717,11 @@ class SettleBlocksRequest(_message.Message):
         failed_blocks: _abc.Iterable[Global___BlockFailure] | None = ...,
         release: _builtins.bool = ...,
         phase: _builtins.int = ...,
+        skipped_blocks: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "done_blocks", b"done_blocks", "failed_blocks", b"failed_blocks", "first_block", b"first_block", "job", b"job", "phase", b"phase", "release", b"release"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "done_blocks", b"done_blocks", "failed_blocks", b"failed_blocks", "first_block", b"first_block", "job", b"job", "phase", b"phase", "release", b"release", "skipped_blocks", b"skipped_blocks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2606,16 +2734,20 @@ class SettleBlocksResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
     cancel_requested: _builtins.bool
     """Stop, and release the run."""
+    pause_requested: _builtins.bool
+    """End the block in hand, start no other, and release the run."""
     def __init__(
         self,
         *,
         cancel_requested: _builtins.bool = ...,
+        pause_requested: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "pause_requested", b"pause_requested"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,6 +60,16 @@ class JobServiceStub:
                 request_serializer=biosegment_dot_v1_dot_jobs__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=biosegment_dot_v1_dot_jobs__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.PauseJob = channel.unary_unary(
+                '/biosegment.v1.JobService/PauseJob',
+                request_serializer=biosegment_dot_v1_dot_jobs__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=biosegment_dot_v1_dot_jobs__pb2.PauseJobResponse.FromString,
+                _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/biosegment.v1.JobService/ResumeJob',
+                request_serializer=biosegment_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=biosegment_dot_v1_dot_jobs__pb2.ResumeJobResponse.FromString,
+                _registered_method=True)
         self.RetryJob = channel.unary_unary(
                 '/biosegment.v1.JobService/RetryJob',
                 request_serializer=biosegment_dot_v1_dot_jobs__pb2.RetryJobRequest.SerializeToString,
@@ -108,6 +118,24 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseJob(self, request, context):
+        """Asks for a pause: no new block is started, those in hand are ended, and the
+        workers are free. One that is paused is returned as it is.
+        FAILED_PRECONDITION when the job has ended, or a worker does it in one
+        piece without checkpoints.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """Lets a paused job go on where it stopped. One that is waiting or running is
+        returned as it is. FAILED_PRECONDITION when the job has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RetryJob(self, request, context):
         """Queues a job again that FAILED, was CANCELLED or PARTIALLY_SUCCEEDED; of a
         blocked job only what is not done. FAILED_PRECONDITION in other states.
@@ -143,6 +171,16 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=biosegment_dot_v1_dot_jobs__pb2.CancelJobRequest.FromString,
                     response_serializer=biosegment_dot_v1_dot_jobs__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=biosegment_dot_v1_dot_jobs__pb2.PauseJobRequest.FromString,
+                    response_serializer=biosegment_dot_v1_dot_jobs__pb2.PauseJobResponse.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=biosegment_dot_v1_dot_jobs__pb2.ResumeJobRequest.FromString,
+                    response_serializer=biosegment_dot_v1_dot_jobs__pb2.ResumeJobResponse.SerializeToString,
             ),
             'RetryJob': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryJob,
@@ -297,6 +335,60 @@ class JobService:
             _registered_method=True)
 
     @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/biosegment.v1.JobService/PauseJob',
+            biosegment_dot_v1_dot_jobs__pb2.PauseJobRequest.SerializeToString,
+            biosegment_dot_v1_dot_jobs__pb2.PauseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/biosegment.v1.JobService/ResumeJob',
+            biosegment_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
+            biosegment_dot_v1_dot_jobs__pb2.ResumeJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RetryJob(request,
             target,
             options=(),
@@ -390,7 +482,7 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def HeartbeatJob(self, request, context):
-        """Renews the lease, writes progress, and carries cancellation back.
+        """Renews the lease, writes progress, and carries cancellation and pause back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -431,7 +523,7 @@ class WorkerServiceServicer:
 
     def SettleBlocks(self, request, context):
         """Renews the lease of a run, settles blocks of it, and carries cancellation
-        back. When the last block of the run is settled the run ends and the
+        and pause back. When the last block of the run is settled the run ends and the
         frontier moves on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -48,6 +48,16 @@ class JobServiceStub:
     """A snapshot at once, then one message per change, until the job has ended."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]
     """Asks for cancellation. A job that has ended is returned as it is."""
+    PauseJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.PauseJobRequest, _jobs_pb2.PauseJobResponse]
+    """Asks for a pause: no new block is started, those in hand are ended, and the
+    workers are free. One that is paused is returned as it is.
+    FAILED_PRECONDITION when the job has ended, or a worker does it in one
+    piece without checkpoints.
+    """
+    ResumeJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ResumeJobRequest, _jobs_pb2.ResumeJobResponse]
+    """Lets a paused job go on where it stopped. One that is waiting or running is
+    returned as it is. FAILED_PRECONDITION when the job has ended.
+    """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.RetryJobResponse]
     """Queues a job again that FAILED, was CANCELLED or PARTIALLY_SUCCEEDED; of a
     blocked job only what is not done. FAILED_PRECONDITION in other states.
@@ -71,6 +81,16 @@ class JobServiceAsyncStub(JobServiceStub):
     """A snapshot at once, then one message per change, until the job has ended."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]  # type: ignore[assignment]
     """Asks for cancellation. A job that has ended is returned as it is."""
+    PauseJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.PauseJobRequest, _jobs_pb2.PauseJobResponse]  # type: ignore[assignment]
+    """Asks for a pause: no new block is started, those in hand are ended, and the
+    workers are free. One that is paused is returned as it is.
+    FAILED_PRECONDITION when the job has ended, or a worker does it in one
+    piece without checkpoints.
+    """
+    ResumeJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ResumeJobRequest, _jobs_pb2.ResumeJobResponse]  # type: ignore[assignment]
+    """Lets a paused job go on where it stopped. One that is waiting or running is
+    returned as it is. FAILED_PRECONDITION when the job has ended.
+    """
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.RetryJobResponse]  # type: ignore[assignment]
     """Queues a job again that FAILED, was CANCELLED or PARTIALLY_SUCCEEDED; of a
     blocked job only what is not done. FAILED_PRECONDITION in other states.
@@ -123,6 +143,28 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Asks for cancellation. A job that has ended is returned as it is."""
 
     @_abc_1.abstractmethod
+    def PauseJob(
+        self,
+        request: _jobs_pb2.PauseJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.PauseJobResponse, _abc.Awaitable[_jobs_pb2.PauseJobResponse]]:
+        """Asks for a pause: no new block is started, those in hand are ended, and the
+        workers are free. One that is paused is returned as it is.
+        FAILED_PRECONDITION when the job has ended, or a worker does it in one
+        piece without checkpoints.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeJob(
+        self,
+        request: _jobs_pb2.ResumeJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.ResumeJobResponse, _abc.Awaitable[_jobs_pb2.ResumeJobResponse]]:
+        """Lets a paused job go on where it stopped. One that is waiting or running is
+        returned as it is. FAILED_PRECONDITION when the job has ended.
+        """
+
+    @_abc_1.abstractmethod
     def RetryJob(
         self,
         request: _jobs_pb2.RetryJobRequest,
@@ -150,7 +192,7 @@ class WorkerServiceStub:
     held, not due yet, at its blocks, or ended.
     """
     HeartbeatJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.HeartbeatJobRequest, _jobs_pb2.HeartbeatJobResponse]
-    """Renews the lease, writes progress, and carries cancellation back."""
+    """Renews the lease, writes progress, and carries cancellation and pause back."""
     CompleteJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CompleteJobRequest, _jobs_pb2.CompleteJobResponse]
     """Ends the job with its result, and records what follows from the result, in
     one transaction.
@@ -170,7 +212,7 @@ class WorkerServiceStub:
     """
     SettleBlocks: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.SettleBlocksRequest, _jobs_pb2.SettleBlocksResponse]
     """Renews the lease of a run, settles blocks of it, and carries cancellation
-    back. When the last block of the run is settled the run ends and the
+    and pause back. When the last block of the run is settled the run ends and the
     frontier moves on.
     """
 
@@ -188,7 +230,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     held, not due yet, at its blocks, or ended.
     """
     HeartbeatJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.HeartbeatJobRequest, _jobs_pb2.HeartbeatJobResponse]  # type: ignore[assignment]
-    """Renews the lease, writes progress, and carries cancellation back."""
+    """Renews the lease, writes progress, and carries cancellation and pause back."""
     CompleteJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CompleteJobRequest, _jobs_pb2.CompleteJobResponse]  # type: ignore[assignment]
     """Ends the job with its result, and records what follows from the result, in
     one transaction.
@@ -208,7 +250,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """
     SettleBlocks: _aio.UnaryUnaryMultiCallable[_jobs_pb2.SettleBlocksRequest, _jobs_pb2.SettleBlocksResponse]  # type: ignore[assignment]
     """Renews the lease of a run, settles blocks of it, and carries cancellation
-    back. When the last block of the run is settled the run ends and the
+    and pause back. When the last block of the run is settled the run ends and the
     frontier moves on.
     """
 
@@ -235,7 +277,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.HeartbeatJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.HeartbeatJobResponse, _abc.Awaitable[_jobs_pb2.HeartbeatJobResponse]]:
-        """Renews the lease, writes progress, and carries cancellation back."""
+        """Renews the lease, writes progress, and carries cancellation and pause back."""
 
     @_abc_1.abstractmethod
     def CompleteJob(
@@ -285,7 +327,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.SettleBlocksResponse, _abc.Awaitable[_jobs_pb2.SettleBlocksResponse]]:
         """Renews the lease of a run, settles blocks of it, and carries cancellation
-        back. When the last block of the run is settled the run ends and the
+        and pause back. When the last block of the run is settled the run ends and the
         frontier moves on.
         """
 

@@ -4,8 +4,9 @@ Rombaut, Roels and Saeys, "BioSegment: Active Learning segmentation for 3D elect
 imaging", section 4: 20 patches of 128 x 128 first, then the 20 of highest entropy out of 2000 in
 each round, 500 in all; learning rates 1e-3 and 5e-4. Its 500 and 200 epochs are given here as steps
 of 8 patches, about as many passes over the first 20 patches, and fewer over the later ones. Where
-the paper begins with fresh weights and random patches, the network learns from the raw voxels
-first, and the first patches are typical in its embedding (docs/label-efficiency.md).
+the paper begins with fresh weights, the network learns from the raw voxels first; half the first
+patches are random, as the paper's, and the others typical in its embedding
+(docs/label-efficiency.md).
 """
 
 from google.protobuf.struct_pb2 import Struct
@@ -29,7 +30,7 @@ _COUNTS = {
 }
 _BATCH_SIZE = 8
 _INITIAL = jobs_pb2.TrainingSettings(steps=1000, batch_size=_BATCH_SIZE, learning_rate=1e-3)
-_PRETRAINING = jobs_pb2.TrainingSettings(steps=1500, batch_size=_BATCH_SIZE, learning_rate=1e-3)
+_PRETRAINING = jobs_pb2.TrainingSettings(steps=6000, batch_size=_BATCH_SIZE, learning_rate=1e-3)
 _ROUND = jobs_pb2.TrainingSettings(steps=400, batch_size=_BATCH_SIZE, learning_rate=5e-4)
 
 

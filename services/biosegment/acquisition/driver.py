@@ -111,15 +111,19 @@ class Driver:
         enough = stopping.by_metric(campaign.stopping, rounds)
         if enough:
             return await self._finish(campaign, rounds, enough)
-        if not allowed:
+        first = record.first_training(campaign)
+        # The two halves of the first batch are one wish.
+        if not allowed and not 1 < index <= first:
             return Outcome(False, f"Round {index} waits for a person to open it.")
         # A round that was closed without training has no version of its own.
         base = (last.version or last.base_version) if last else campaign.base_version
-        if last is None and campaign.HasField("pretraining"):
+        if index <= first and campaign.HasField("pretraining"):
             job = await self._pretraining(campaign)
-            if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
-                return await self._unless_failed(campaign, job, "The model learns from raw voxels")
-            base = job.result.train_result.version
+            if index == first:
+                if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
+                    waiting = "The model learns from raw voxels"
+                    return await self._unless_failed(campaign, job, waiting)
+                base = job.result.train_result.version
         await self._stubs.campaigns.CreateRound(
             pb.CreateRoundRequest(parent=campaign.name, index=index, base_version=base)
         )
@@ -182,9 +186,10 @@ class Driver:
             if close_round:
                 waits += "; answer at least one before closing the round"
             return Outcome(False, f"{waits}.")
-        if not answered:
+        if not answered or index < record.first_training(campaign):
             await self._move(current, pb.ROUND_STATE_DONE, pb.Round())
-            return Outcome(True, f"Round {index} ended without training: all was passed over.")
+            why = "the next one trains on its patches too" if answered else "all was passed over"
+            return Outcome(True, f"Round {index} ended without training: {why}.")
         job = await self._start_training(campaign, current)
         await self._move(
             current,
@@ -208,10 +213,11 @@ class Driver:
             registry_pb2.GetDatasetRequest(name=campaign.dataset)
         )
         settings = jobs_pb2.TrainingSettings()
-        first = record.index_of(current.name) == 1 and not campaign.base_version
+        index = record.index_of(current.name)
+        first = index < record.first_ranked(campaign)
         settings.CopyFrom(campaign.initial_training if first else campaign.round_training)
         # Another seed in each round, or every fine-tuning would draw the same patches.
-        seed = (settings.seed or campaign.seed) + record.index_of(current.name)
+        seed = (settings.seed or campaign.seed) + index
         settings.seed = seed & _INT64
         answer = await self._stubs.training.StartTraining(
             training_pb2.StartTrainingRequest(

@@ -117,7 +117,9 @@ class _Clock:
 
 
 def strategy_of(campaign: pb.Campaign, index: int, base_version: str) -> Strategy:
-    """The strategy of a round; while there is no model at all, random where one is needed.
+    """The strategy of a round, of the first batch's until a model has seen labels.
+
+    While there is no model at all, random where one is needed.
 
     Args:
         campaign: The campaign.
@@ -127,7 +129,7 @@ def strategy_of(campaign: pb.Campaign, index: int, base_version: str) -> Strateg
     Raises:
         InvalidArgumentError: This installation has no such strategy or parameter.
     """
-    blind = index == 1 and not campaign.base_version
+    blind = index < record.first_ranked(campaign)
     said = campaign.first_strategy if blind else campaign.strategy
     wanted = find(said.name or Random.name)
     parameters = read_parameters(wanted, dict(said.parameters))

@@ -84,6 +84,15 @@ def step_id(round_name: str, step: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"biosegment:{round_name}:{step}"))
 
 
+def blind_patches(campaign: pb.Campaign) -> int:
+    """Patches of a round of their own that people label while the network learns from raw voxels.
+
+    Half the first batch; the other half, which that network chooses, and the first training on
+    both come with the second round. 0 without pretraining: then there is no such round.
+    """
+    return campaign.initial_patches // 2 if campaign.HasField("pretraining") else 0
+
+
 def batch_size(campaign: pb.Campaign, labelled: int, round_index: int) -> int:
     """Patches that a round proposes; the last batch shrinks to what the budget leaves.
 
@@ -92,13 +101,24 @@ def batch_size(campaign: pb.Campaign, labelled: int, round_index: int) -> int:
         labelled: Patches answered so far.
         round_index: From 1.
     """
-    wanted = campaign.initial_patches if round_index == 1 else campaign.batch_patches
+    blind = blind_patches(campaign)
+    if round_index == 1:
+        wanted = blind or campaign.initial_patches
+    elif round_index == 2 and blind:
+        wanted = campaign.initial_patches - labelled
+    else:
+        wanted = campaign.batch_patches
     return max(0, min(wanted, campaign.budget_patches - labelled))
+
+
+def first_training(campaign: pb.Campaign) -> int:
+    """The round whose labels are the first that a model is trained on."""
+    return 2 if blind_patches(campaign) else 1
 
 
 def first_ranked(campaign: pb.Campaign) -> int:
     """The first round that a model which has seen labels ranks."""
-    return 1 if campaign.base_version else 2
+    return 1 if campaign.base_version else first_training(campaign) + 1
 
 
 def progress(campaign: pb.Campaign, round_index: int) -> float:
@@ -113,5 +133,5 @@ def progress(campaign: pb.Campaign, round_index: int) -> float:
     """
     batches = -(-(campaign.budget_patches - campaign.initial_patches) // campaign.batch_patches)
     first = first_ranked(campaign)
-    last = 1 + batches
+    last = first_training(campaign) + batches
     return min(1.0, max(0.0, (round_index - first) / max(1, last - first)))

@@ -9,6 +9,8 @@ from biosegment.client import arrays, names
 from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of, shape_proto
 from biosegment.client.stubs import AsyncStubs
+from biosegment.inference import masks
+from biosegment.inference.child.uniform import KEPT_BYTES
 from biosegment.inference.settings import InferenceSettings
 from biosegment.inference.subjects import Subject, look_up
 from biosegment.nets.footprint import Footprint
@@ -40,7 +42,7 @@ class Plan:
 
     Attributes:
         spec: With every default filled in.
-        voxels: Voxels that will be predicted.
+        voxels: Voxels that will be predicted; about, where a mask says which.
         worker_memory_bytes: Estimated peak of one worker.
     """
 
@@ -67,9 +69,9 @@ async def plan(
 
     Raises:
         InvalidArgumentError: A name, the box or the block is wrong.
-        NotFoundError: Version or data set do not exist.
-        FailedPreconditionError: They do not fit, or the network has to see whole sections and
-            they are too large for it.
+        NotFoundError: Version, data set or mask do not exist.
+        FailedPreconditionError: They or the mask do not fit, or the network has to see whole
+            sections and they are too large for it.
         AlreadyExistsError: The name of the output is taken.
     """
     subject = await look_up(stubs, asked.version, asked.dataset)
@@ -107,7 +109,13 @@ async def plan(
     spec.block.CopyFrom(shape_proto(block))
     await _check_free(stubs, spec)
     result_bytes = sum(arrays.dtype_of(_KINDS[output][1]).itemsize for output in volume_names(spec))
-    return Plan(spec, box.voxels, _memory(subject, block, settings.forward_pixels, result_bytes))
+    voxels = box.voxels
+    if spec.mask_volume:
+        # A byte for the mask as it is spread over a block, one for its inverse.
+        result_bytes += 2
+        mask = await masks.look_up(stubs, parent, spec.mask_volume, subject.raw)
+        voxels = round(voxels * await mask.share(box))
+    return Plan(spec, voxels, _memory(subject, block, settings.forward_pixels, result_bytes))
 
 
 def chunk_and_unit(shape: ZYX) -> tuple[ZYX, ZYX]:
@@ -205,6 +213,7 @@ def _memory(subject: Subject, block: ZYX, forward_pixels: int, result_bytes: int
     forward = max(footprint.forward_voxels(forward_pixels), prod(footprint.smallest(subject.shape)))
     return (
         _PROCESS_BYTES
+        + KEPT_BYTES
         + held
         + forward * subject.architecture.activation_bytes(subject.parameters)
         + subject.architecture.weight_bytes(subject.parameters)

@@ -54,6 +54,7 @@ class SegmentHandler:
                 volume=spec.volume,
                 voxels=_segmented_voxels(ctx.job),
                 entropy_volume=spec.entropy_volume,
+                skipped_blocks=ctx.job.blocks.skipped,
             )
         )
 
@@ -87,7 +88,7 @@ class BlocksHandler:
             if "error" in report:
                 ctx.failed(by_index[report["block"]], report["error"])
             else:
-                ctx.done(report["block"])
+                ctx.done(report["block"], skipped=report.get("skipped", False))
 
         parts = [
             (n, Box.from_proto(block.box).intersection(wanted)) for n, block in by_index.items()
@@ -99,6 +100,7 @@ class BlocksHandler:
             dataset=spec.dataset,
             version=spec.version,
             volumes=segmentation.volume_names(spec),
+            mask=spec.mask_volume,
             blocks=[(n, part) for n, part in parts if part is not None],
             forward_pixels=self._calls.forward_pixels,
         )

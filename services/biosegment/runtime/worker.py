@@ -141,14 +141,16 @@ class JobContext(_Lease):
         )
 
     async def beat(self) -> bool:
-        """Renews the lease and writes the noted progress."""
+        """Renews the lease and writes the noted progress; obeys a pause like a drain."""
         answer = await self.stubs.workers.HeartbeatJob(
             jobs_pb2.HeartbeatJobRequest(
                 job=self.job.name, attempt=self.job.attempt, progress=self._progress
             ),
             timeout=5,
         )
-        return answer.cancel_requested
+        if answer.pause_requested and not self.cancelled.is_set():
+            self.released = True
+        return answer.cancel_requested or answer.pause_requested
 
     async def run_child(self, child: Child, target: str, **kwargs: Any) -> Any:
         """Runs a function in the child; its reports are kwargs of ``progress``."""
@@ -189,7 +191,9 @@ def job_error(error: BaseException) -> jobs_pb2.JobError:
     )
 
 
-def _failure_kind(error: BaseException) -> "jobs_pb2.FailureKind.ValueType":
+def _failure_kind(error: BaseException, *, released: bool) -> "jobs_pb2.FailureKind.ValueType":
+    if isinstance(error, JobCancelledError):
+        return jobs_pb2.FAILURE_KIND_RELEASED if released else jobs_pb2.FAILURE_KIND_CANCELLED
     if isinstance(error, DomainError) and not error.retryable:
         return jobs_pb2.FAILURE_KIND_PERMANENT
     return jobs_pb2.FAILURE_KIND_RETRYABLE
@@ -260,16 +264,11 @@ class JobWorker:
             await context.persist(lambda: self._stubs.workers.CompleteJob(done))
 
     async def _fail(self, context: JobContext, attempt: int, error: Exception) -> None:
-        if isinstance(error, JobCancelledError):
-            kind = (
-                jobs_pb2.FAILURE_KIND_RELEASED
-                if context.released
-                else jobs_pb2.FAILURE_KIND_CANCELLED
-            )
-        else:
-            kind = _failure_kind(error)
         request = jobs_pb2.FailJobRequest(
-            job=context.job.name, attempt=attempt, error=job_error(error), kind=kind
+            job=context.job.name,
+            attempt=attempt,
+            error=job_error(error),
+            kind=_failure_kind(error, released=context.released),
         )
         _log.info("job.attempt_failed", job=context.job.name, attempt=attempt, error=str(error))
         await context.persist(lambda: self._stubs.workers.FailJob(request))
@@ -282,6 +281,7 @@ class BlocksContext(_Lease):
         job: The job, for its spec.
         blocks: The blocks to do.
         cancelled: Set when the work must stop soon.
+        pausing: Whether the block in hand is to be the last one.
     """
 
     def __init__(
@@ -298,18 +298,29 @@ class BlocksContext(_Lease):
         self.stubs = stubs
         self._first = first_block
         self._attempt = claim.attempt
+        self.pausing = False
         self._done: list[int] = []
+        self._skipped: set[int] = set()
         self._failed: list[jobs_pb2.BlockFailure] = []
 
-    def done(self, block: int) -> None:
-        """Notes that a block's output is stored; the next heartbeat tells the registry."""
+    def done(self, block: int, *, skipped: bool = False) -> None:
+        """Notes that a block's output is stored, or that nothing had to be computed for it."""
         self._done.append(block)
+        if skipped:
+            self._skipped.add(block)
+        self._stop_if_pausing()
 
     def failed(self, block: jobs_pb2.Block, error: BaseException) -> None:
         """Notes that a block failed."""
         self._failed.append(
             jobs_pb2.BlockFailure(block=block.index, box=block.box, error=job_error(error))
         )
+        self._stop_if_pausing()
+
+    def _stop_if_pausing(self) -> None:
+        # Between two blocks: what the next one has got ahead with meanwhile is little.
+        if self.pausing:
+            self.cancelled.set()
 
     async def beat(self, release: bool = False) -> bool:
         """Renews the lease and settles the noted blocks."""
@@ -323,10 +334,12 @@ class BlocksContext(_Lease):
                 failed_blocks=failed,
                 release=release,
                 phase=self.job.blocks.phase,
+                skipped_blocks=sorted(self._skipped.intersection(done)),
             ),
             timeout=10,
         )
         del self._done[: len(done)], self._failed[: len(failed)]
+        self.pausing = answer.pause_requested
         return answer.cancel_requested
 
 

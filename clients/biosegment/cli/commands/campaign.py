@@ -35,7 +35,7 @@ def start(
         typer.Option("--set", help="key=value for the strategy; may be repeated."),
     ] = None,
     patch: Annotated[str | None, typer.Option(help=f"Patch extent, {parse.SHAPE_HELP}")] = None,
-    initial: Annotated[int, typer.Option(min=0, help="Patches in the first round.")] = 0,
+    initial: Annotated[int, typer.Option(min=0, help="Patches before the first training.")] = 0,
     batch: Annotated[int, typer.Option(min=0, help="Patches in every later round.")] = 0,
     pool: Annotated[int, typer.Option(min=0, help="Candidates looked at in each round.")] = 0,
     candidates: Annotated[
@@ -58,13 +58,15 @@ def start(
     ] = None,
     pretrain_steps: Annotated[
         int | None,
-        typer.Option(min=0, help="Steps on the raw voxels alone before the first round; 0: none."),
+        typer.Option(
+            min=0, help="Steps on the raw voxels alone, while you answer round 1; 0: none."
+        ),
     ] = None,
     first_strategy: Annotated[
         str, typer.Option(help="The acquisition function while nothing is labelled.")
     ] = "",
-    steps: Annotated[int, typer.Option(min=0, help="Training steps of the first round.")] = 0,
-    round_steps: Annotated[int, typer.Option(min=0, help="Training steps of later rounds.")] = 0,
+    steps: Annotated[int, typer.Option(min=0, help="Steps of the first training.")] = 0,
+    round_steps: Annotated[int, typer.Option(min=0, help="Steps of each later one.")] = 0,
     stop_uncertainty: Annotated[
         float,
         typer.Option(

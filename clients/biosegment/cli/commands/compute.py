@@ -56,13 +56,27 @@ def segment(
     entropy: Annotated[
         str | None, typer.Option(help="Name of a volume to make of the uncertainty as well.")
     ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            help="A volume that says where to look, by voxels above 0; at the data set's scale or "
+            "coarser by whole numbers. Elsewhere nothing is read, and the output is 0."
+        ),
+    ] = None,
     wait: Wait = True,
 ) -> None:
     """Segment a whole data set."""
     session = session_of(ctx)
     place = parse.optional_box(box)
     with session.client() as client:
-        job = client.segment(version, dataset, segmentation=name, box=place, entropy_volume=entropy)
+        job = client.segment(
+            version,
+            dataset,
+            segmentation=name,
+            box=place,
+            entropy_volume=entropy,
+            mask=mask,
+        )
         finish(session, client, job, wait=wait)
 
 

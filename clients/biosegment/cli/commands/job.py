@@ -1,4 +1,4 @@
-"""job: list, show, watch, cancel, retry."""
+"""job: list, show, watch, pause, resume, cancel, retry."""
 
 from typing import Annotated
 
@@ -44,6 +44,22 @@ def watch(ctx: typer.Context, job: str) -> None:
     session = session_of(ctx)
     with session.client() as client:
         finish(session, client, client.job(job))
+
+
+@job_app.command("pause")
+def pause(ctx: typer.Context, job: str) -> None:
+    """Pause a job; it goes on with `job resume`, also after a restart of the platform."""
+    session = session_of(ctx)
+    with session.client() as client:
+        show(session, client.pause(job))
+
+
+@job_app.command("resume")
+def resume(ctx: typer.Context, job: str, wait: Wait = True) -> None:
+    """Let a paused job go on where it stopped."""
+    session = session_of(ctx)
+    with session.client() as client:
+        finish(session, client, client.resume(job), wait=wait)
 
 
 @job_app.command("cancel")

@@ -38,7 +38,7 @@ def demo(
     ] = "16,512,512",
     strategy: Annotated[str, typer.Option(help="Acquisition function.")] = "entropy",
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds in all.")] = 5,
-    initial: Annotated[int, typer.Option(min=1, help="Random patches in the first round.")] = 8,
+    initial: Annotated[int, typer.Option(min=1, help="Patches before the first training.")] = 8,
     batch: Annotated[int, typer.Option(min=1, help="Patches in every later round.")] = 8,
     pool: Annotated[int, typer.Option(min=1, help="Candidates scored in each round.")] = 200,
     patch: Annotated[int, typer.Option(min=16, help="Edge of the patches, times 16.")] = 128,

@@ -78,7 +78,9 @@ def sentence(ended: pb.Round) -> str:
     """A round in a line."""
     number = ended.name.rpartition("/")[2]
     spent = ", ".join(f"{word} {seconds:.0f} s" for word, seconds in sorted(ended.seconds.items()))
-    iou = f"IoU {ended.metrics['iou']:.3f}" if "iou" in ended.metrics else "not measured"
+    iou = "no training yet" if not ended.version else "not measured"
+    if "iou" in ended.metrics:
+        iou = f"IoU {ended.metrics['iou']:.3f}"
     return f"Round {number}: {ended.labelled_patches} patches labelled, {iou} ({spent})."
 
 

@@ -22,7 +22,7 @@ class Plan:
         phantom_shape: Extent of the phantom in voxels.
         strategy: Acquisition function.
         rounds: Rounds in all, the first one included.
-        initial: Patches in the first round.
+        initial: Patches before the first training, in two rounds.
         batch: Patches in every later round.
         pool: Candidates looked at in each round.
         patch: Edge of the square patches in pixels.

@@ -46,6 +46,7 @@ class Process:
         self.spec = spec
         self.log = log
         self._running: subprocess.Popen[bytes] | None = None
+        self._killed = False
 
     @property
     def pid(self) -> int | None:
@@ -55,7 +56,13 @@ class Process:
 
     def start(self) -> None:
         """Starts it, in a session of its own so that a Ctrl-C reaches only the supervisor."""
+        self._killed = False
         self._running = self._spawn(self.spec.command)
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it was sent a signal through this object since it was started last."""
+        return self._killed
 
     def run_afterwards(self, timeout: float) -> bool:
         """Runs the command that follows readiness; whether it ended well within the timeout.
@@ -84,6 +91,7 @@ class Process:
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Sends a signal to the process; one that does not run is left alone."""
         if self._running is not None:
+            self._killed = True
             self._running.send_signal(number)
 
     def end(self, timeout: float) -> bool:

@@ -175,7 +175,10 @@ class Supervisor:
                     tended.due = None
                     process.start()
             elif (status := process.poll()) is not None:
-                if tended.crashed(now) >= self._crash_limit:
+                if process.was_killed:
+                    # On purpose, through us: that says nothing of its health.
+                    tended.due, tended.settled = now + _FIRST_DELAY, False
+                elif tended.crashed(now) >= self._crash_limit:
                     raise UnavailableError(
                         f"{process.spec.name} ended {self._crash_limit} times within "
                         f"{self._crash_window:g} s (last with status {status}). "

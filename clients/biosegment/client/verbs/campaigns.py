@@ -73,12 +73,12 @@ class CampaignVerbs(Verbs):
             region: Where proposals may lie; None means the whole data set.
             evaluate_on: A label volume taken as truth and the box to compare (None: all), to
                 measure each round's model; keep the box apart from the region.
-            pretraining: How to train on the raw voxels of the region before the first round;
-                None leaves it to the service. There is none with a base_version.
+            pretraining: How to train on the raw voxels of the region while people answer the
+                first round, which is then half the first batch; None leaves it to the service.
+                There is none with a base_version.
             skip_pretraining: Begin with fresh weights that have seen nothing.
-            first_strategy: The acquisition function of the first round, while nothing is
-                labelled.
-            initial_training: How to train in the first round.
+            first_strategy: The acquisition function until a model has seen labels.
+            initial_training: How to train the first time.
             round_training: How to fine-tune in later rounds.
             stopping: When to end before the budget is spent; None means never.
             candidates: Where candidates come from: a random POOL, or the patches of the region

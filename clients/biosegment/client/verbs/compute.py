@@ -138,6 +138,7 @@ class ComputeVerbs(Verbs):
         box: Box | None = None,
         block: ZYX | None = None,
         entropy_volume: str | None = None,
+        mask: str | None = None,
     ) -> jobs_pb2.Job:
         """Starts the segmentation of a whole data set, block by block.
 
@@ -150,13 +151,16 @@ class ComputeVerbs(Verbs):
             block: Extent of one block (z, y, x); None lets the service choose.
             entropy_volume: Name of a volume to make of the uncertainty: entropy of the class
                 probabilities in nats, float32, multiscale; None makes none.
+            mask: Name of a volume that says where to look: voxels above 0. It has the data set's
+                voxels, or ones larger by whole numbers, over the same extent. Elsewhere the
+                output is 0, and blocks wholly outside are not read. None means everywhere.
 
         Returns:
             The job; once it succeeded, ``result.segment_result.volume`` names what it made.
 
         Raises:
             AlreadyExistsError: The name is taken.
-            FailedPreconditionError: The model does not fit the data set.
+            FailedPreconditionError: The model or the mask does not fit the data set.
         """
         name = self.name(names.DATASET, dataset)
         project, short = names.parse(names.DATASET, name)
@@ -166,6 +170,7 @@ class ComputeVerbs(Verbs):
             box=box.to_proto() if box else None,
             block=shape_proto(block) if block else None,
             entropy_volume=self.name(names.VOLUME, entropy_volume) if entropy_volume else "",
+            mask_volume=self.name(names.VOLUME, mask) if mask else "",
         )
         if segmentation is not None:
             names.check_id(segmentation, "segmentation name")

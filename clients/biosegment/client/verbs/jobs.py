@@ -1,4 +1,4 @@
-"""Jobs: watch, wait, list, cancel, retry."""
+"""Jobs: watch, wait, list, pause, resume, cancel, retry."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -156,6 +156,30 @@ class JobVerbs(Verbs):
         """Asks for the cancellation of a job; one that has ended is returned as it is."""
         request = pb.CancelJobRequest(name=self.name(names.JOB, job))
         return (await self.stubs.jobs.CancelJob(request, timeout=QUICK_SECONDS)).job
+
+    async def pause(self, job: str) -> pb.Job:
+        """Asks for a pause: no new block is started, those in hand are ended.
+
+        The worker is then free for other jobs. A training keeps a checkpoint. ``wait`` and
+        ``watch`` go on waiting. A job that is paused already is returned as it is.
+
+        Returns:
+            The job: PAUSED where nobody worked on it, else PAUSING until the workers have let go.
+
+        Raises:
+            FailedPreconditionError: The job has ended, or a worker does it in one piece.
+        """
+        request = pb.PauseJobRequest(name=self.name(names.JOB, job))
+        return (await self.stubs.jobs.PauseJob(request, timeout=QUICK_SECONDS)).job
+
+    async def resume(self, job: str) -> pb.Job:
+        """Lets a paused job go on where it stopped; one that goes on already is left as it is.
+
+        Raises:
+            FailedPreconditionError: The job has ended or is being cancelled.
+        """
+        request = pb.ResumeJobRequest(name=self.name(names.JOB, job))
+        return (await self.stubs.jobs.ResumeJob(request, timeout=QUICK_SECONDS)).job
 
     async def retry(self, job: str) -> pb.Job:
         """Queues a failed, cancelled or partially succeeded job again.

@@ -13,6 +13,7 @@ from torch import Tensor
 from biosegment.client.errors import OutOfMemoryError
 from biosegment.client.geometry import ZYX, Box
 from biosegment.inference.child import tiles
+from biosegment.inference.child.uniform import UniformTiles
 from biosegment.nets.channels import value_table
 from biosegment.nets.intensity import unit_scale
 from biosegment.nets.network import Network, channels_last
@@ -40,12 +41,15 @@ class Predictor:
         device: Where it computes.
         forward_pixels: Pixels in one forward, those of all sections; halved when the device runs
             out of memory.
+        forwards: How often the network was run, by ``predict_all``.
     """
 
     module: Network
     classes: tuple[int, ...]
     forward_pixels: int
     device: torch.device = field(default_factory=default_device)
+    forwards: int = field(default=0, init=False)
+    _uniform: UniformTiles = field(default_factory=UniformTiles, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.module = channels_last(self.module.eval().to(self.device))
@@ -160,10 +164,19 @@ def empty(output: str, classes: int, shape: ZYX) -> NDArray[Any]:
     return np.empty((classes, *shape) if output == PROBABILITIES else shape, np.float32)
 
 
-@torch.inference_mode()
 def _forward(
     predictor: Predictor, seen: NDArray[Any], tile: tiles.Tile, outputs: Sequence[str]
 ) -> list[NDArray[Any]]:
+    return predictor._uniform.predict(
+        seen, tile, outputs, lambda: _run(predictor, seen, tile, outputs)
+    )
+
+
+@torch.inference_mode()
+def _run(
+    predictor: Predictor, seen: NDArray[Any], tile: tiles.Tile, outputs: Sequence[str]
+) -> list[NDArray[Any]]:
+    predictor.forwards += 1
     logits = predictor.module(predictor.tensor(seen[np.newaxis]))
     logits = logits[0, :, tile.z.core, tile.y.core, tile.x.core]
     return [_output(predictor, logits, output) for output in outputs]

@@ -12,14 +12,14 @@ from biosegment.client.connection import Connection
 from biosegment.client.errors import JobCancelledError
 from biosegment.client.geometry import ZYX, Box
 from biosegment.client.stubs import SyncStubs
+from biosegment.inference.child.mask import Mask, Read, Write
 from biosegment.inference.child.predict import Predictor, predict_all
 from biosegment.inference.child.session import opened
 from biosegment.inference.child.tiles import input_box
+from biosegment.inference.masks import factors
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.runtime.child import ChildContext, portable
 
-Read = Callable[[Box], NDArray[Any]]
-Write = Callable[[Box, NDArray[Any]], None]
 BlockReport = dict[str, Any]
 
 
@@ -50,8 +50,8 @@ class Pipeline:
 
         Args:
             blocks: (index, voxels to write) of each; their writes share no write unit.
-            report: Gets {"block": index} when a block is stored, with "error" when it failed;
-                the others go on.
+            report: Gets {"block": index} when a block is stored, with "skipped" true when the
+                network was not run for it, and with "error" when it failed; the others go on.
             check: Called between forwards; may raise JobCancelledError to stop.
         """
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
@@ -63,6 +63,7 @@ class Pipeline:
                 ahead = (
                     reader.submit(self.read, self._around(following[0][1])) if following else None
                 )
+                before = self.predictor.forwards
                 try:
                     made = self._predict(raw.result(), box, check)
                 except JobCancelledError:
@@ -73,7 +74,8 @@ class Pipeline:
                 # One write at a time: memory holds at most two results.
                 if stored is not None:
                     stored.result()
-                stored = writer.submit(self._store, index, box, made, report)
+                told = {"block": index, "skipped": self.predictor.forwards == before}
+                stored = writer.submit(self._store, box, made, told, report)
             if stored is not None:
                 stored.result()
 
@@ -95,18 +97,18 @@ class Pipeline:
 
     def _store(
         self,
-        index: int,
         box: Box,
         made: tuple[NDArray[Any], ...],
+        told: BlockReport,
         report: Callable[[BlockReport], None],
     ) -> None:
         try:
             for write, array in zip(self.writes.values(), made, strict=True):
                 write(box, array)
         except Exception as error:  # noqa: BLE001 - one block must not stop the others
-            report({"block": index, "error": portable(error)})
+            report({"block": told["block"], "error": portable(error)})
         else:
-            report({"block": index})
+            report(told)
 
 
 def segment_blocks(
@@ -116,6 +118,7 @@ def segment_blocks(
     dataset: str,
     version: str,
     volumes: dict[str, str],
+    mask: str,
     blocks: list[tuple[int, Box]],
     forward_pixels: int,
 ) -> None:
@@ -127,15 +130,23 @@ def segment_blocks(
         dataset: projects/p/datasets/d
         version: The model version.
         volumes: Name of the volume to write, by output of ``predict``.
+        mask: Name of the volume that says where to look; empty means everywhere.
         blocks: (index, voxels to write) of each.
         forward_pixels: Pixels in one forward.
     """
     with opened(
         connection, dataset=dataset, version=version, forward_pixels=forward_pixels
     ) as session:
-        writes = {
+        writes: dict[str, Write] = {
             output: VolumeArray.open(session.stubs, name).write for output, name in volumes.items()
         }
+        if mask:
+            where = VolumeArray.open(session.stubs, mask).ready()
+            shape = Mask(where.read, factors(where.volume, session.raw.volume))
+            writes = {output: shape.over(write) for output, write in writes.items()}
+            blocks = shape.touched(
+                blocks, lambda index: context.report({"block": index, "skipped": True})
+            )
         Pipeline(session.predictor, session.raw.read, writes, session.raw.shape()).run(
             blocks, context.report, context.check
         )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from biosegment.client.errors import BlocksNotClaimableError, LeaseLostError
@@ -20,6 +20,15 @@ _MAX_RETRY_SECONDS = 60.0
 async def _run(session: AsyncSession, job: str, first: int) -> RunRow | None:
     query = select(RunRow).where(RunRow.job == job, RunRow.first == first).with_for_update()
     return (await session.execute(query)).scalar_one_or_none()
+
+
+async def held(session: AsyncSession, row: JobRow) -> bool:
+    """Whether a worker holds the job, or blocks of it."""
+    if row.stage != jobs_pb2.JOB_STAGE_BLOCKS:
+        return bool(row.holder)
+    await session.flush()
+    query = select(RunRow.first).where(RunRow.job == row.name, RunRow.holder != "").limit(1)
+    return (await session.execute(query)).first() is not None
 
 
 async def claim(
@@ -62,8 +71,11 @@ async def claim(
 
 async def settle(
     session: AsyncSession, request: jobs_pb2.SettleBlocksRequest, settings: RegistrySettings
-) -> bool:
-    """Renews the lease of a run and settles blocks of it; returns whether the worker must stop.
+) -> int:
+    """Renews the lease of a run and settles blocks of it.
+
+    Returns:
+        The job's state, by which the worker goes on or stops.
 
     Raises:
         LeaseLostError: The attempt no longer holds the run.
@@ -78,7 +90,7 @@ async def settle(
             told = set(request.done_blocks)
             span = max(told, default=request.first_block) - request.first_block + 1
             if told <= await ledgers.done(session, row.name, request.first_block, span):
-                return row.state != states.RUNNING
+                return row.state
         raise LeaseLostError(
             f"Attempt {request.attempt} no longer holds the blocks from {request.first_block} of "
             f"{request.job}.",
@@ -86,7 +98,12 @@ async def settle(
         )
     assert ledger is not None
     own = range(run.first, run.first + run.count)
-    await ledgers.set_done(session, ledger, {b for b in request.done_blocks if b in own})
+    await ledgers.set_done(
+        session,
+        ledger,
+        {b for b in request.done_blocks if b in own},
+        skipped=set(request.skipped_blocks),
+    )
     delay = await _count_failures(
         session, ledger, (f for f in request.failed_blocks if f.block in own), settings
     )
@@ -99,7 +116,7 @@ async def settle(
     elif request.release:
         put_back(session, row, run, delay)
     await move_on(session, row, ledger, settings)
-    return row.state != states.RUNNING
+    return row.state
 
 
 async def _count_failures(
@@ -139,18 +156,16 @@ def put_back(session: AsyncSession, row: JobRow, run: RunRow, delay: float) -> N
 async def move_on(
     session: AsyncSession, row: JobRow, ledger: LedgerRow, settings: RegistrySettings
 ) -> None:
-    """Moves the frontier on; after the last block asks for a worker to finish the output."""
+    """Moves the frontier on; after the last block asks for a worker to finish the output.
+
+    Of a job that is being cancelled or paused it waits for the runs in hand instead.
+    """
     if row.stage != jobs_pb2.JOB_STAGE_BLOCKS:
         return
-    if row.state == states.CANCELLING:
-        await session.flush()
-        held = await session.scalar(
-            select(func.count())
-            .select_from(RunRow)
-            .where(RunRow.job == row.name, RunRow.holder != "")
-        )
-        if not held:
-            await rows.end(session, row, states.CANCELLED)
+    if row.state == states.CANCELLING and not await held(session, row):
+        await rows.end(session, row, states.CANCELLED)
+    elif row.state == states.PAUSING and not await held(session, row):
+        states.move(row, states.PAUSED)
     elif row.state == states.RUNNING and await ledgers.advance(
         session, row, ledger, settings.frontier_runs
     ):

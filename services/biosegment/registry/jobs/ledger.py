@@ -58,10 +58,18 @@ async def settled(session: AsyncSession, job: str, first: int, count: int) -> se
     return await done(session, job, first, count) | set(await session.scalars(query))
 
 
-async def set_done(session: AsyncSession, ledger: LedgerRow, blocks: set[int]) -> None:
+async def set_done(
+    session: AsyncSession, ledger: LedgerRow, blocks: set[int], *, skipped: set[int]
+) -> None:
     """Sets the bits of blocks; ones that are set already change nothing.
 
     A block that was given up and worked after all is no longer quarantined.
+
+    Args:
+        session: The transaction.
+        ledger: Of the job.
+        blocks: Those that are done.
+        skipped: Those of them for which nothing had to be computed; others are left out.
     """
     for page in sorted({block // PAGE_BLOCKS for block in blocks}):
         row = await session.get(LedgerPageRow, (ledger.job, page))
@@ -72,7 +80,9 @@ async def set_done(session: AsyncSession, ledger: LedgerRow, blocks: set[int]) -
         for block in blocks:
             if block // PAGE_BLOCKS == page:
                 byte, bit = divmod(block % PAGE_BLOCKS, 8)
-                ledger.done += not bits[byte] >> bit & 1
+                fresh = not bits[byte] >> bit & 1
+                ledger.done += fresh
+                ledger.skipped += fresh and block in skipped
                 bits[byte] |= 1 << bit
         row.bits = bytes(bits)
     # A run holds few enough to name in one query.

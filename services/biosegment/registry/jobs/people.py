@@ -9,8 +9,8 @@ from biosegment.client import names
 from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
 from biosegment.registry.catalog.projects import require_project
 from biosegment.registry.database import now
+from biosegment.registry.jobs import blocks, rows, states
 from biosegment.registry.jobs import ledger as ledgers
-from biosegment.registry.jobs import rows, states
 from biosegment.registry.paging import decode_token, encode_token, page_size
 from biosegment.registry.settings import RegistrySettings
 from biosegment.registry.tables.jobs import BlockFailureRow, JobRow, LedgerRow, RunRow
@@ -103,11 +103,7 @@ async def cancel(session: AsyncSession, name: str) -> JobRow:
     row = await rows.load(session, name, lock=True)
     if row.state in states.TERMINAL or row.state == states.CANCELLING:
         return row
-    held = bool(row.holder)
-    if row.stage == jobs_pb2.JOB_STAGE_BLOCKS:
-        query = select(RunRow.first).where(RunRow.job == name, RunRow.holder != "").limit(1)
-        held = (await session.execute(query)).first() is not None
-    if held:
+    if await blocks.held(session, row):
         states.move(row, states.CANCELLING)
         row.update_time = now()
     else:

@@ -135,20 +135,25 @@ class Reconciler:
     async def _due(self) -> None:
         """Publishes retries whose delay is over."""
         async with self._database.write() as session:
-            jobs = select(JobRow).where(JobRow.publish_time.is_(None), JobRow.not_before <= now())
+            # Only of jobs that go on: what is paused must not crowd out what is not.
+            jobs = select(JobRow).where(
+                JobRow.publish_time.is_(None),
+                JobRow.not_before <= now(),
+                JobRow.state.in_((states.QUEUED, states.RUNNING)),
+            )
             for row in await session.scalars(jobs.limit(_BATCH)):
                 if work.claimable(row):
                     rows.wake(session, row)
             runs = (
                 select(RunRow)
+                .join(JobRow, JobRow.name == RunRow.job)
                 .where(RunRow.publish_time.is_(None), RunRow.holder == "")
+                .where(JobRow.state == states.RUNNING)
                 .where(RunRow.not_before.is_(None) | (RunRow.not_before <= now()))
                 .limit(_BATCH)
             )
             for run in list(await session.scalars(runs)):
-                row = await rows.load(session, run.job)
-                if row.state == states.RUNNING:
-                    ledgers.wake_run(session, row, run)
+                ledgers.wake_run(session, await rows.load(session, run.job), run)
 
     async def _lost_wakeups(self) -> None:
         """Compares what waits in the record with what the bus holds, kind by kind."""

@@ -59,6 +59,7 @@ async def describe(session: AsyncSession, row: JobRow) -> jobs_pb2.Job:
         job.error.ParseFromString(row.error)
     if row.progress is not None:
         job.progress.ParseFromString(row.progress)
+        _hide_pace(job)
     for field in ("lease_until", "create_time", "start_time", "end_time", "update_time"):
         value: datetime | None = getattr(row, field)
         if value is not None:
@@ -82,10 +83,12 @@ async def _add_ledger(
             quarantined=ledger.quarantined,
             frontier=frontier or 0,
             phase=ledger.phase,
+            skipped=ledger.skipped,
         )
     )
     if row.stage == jobs_pb2.JOB_STAGE_BLOCKS:
         job.progress.CopyFrom(_block_progress(ledger, row.end_time or now()))
+        _hide_pace(job)
     if ledger.quarantined:
         from biosegment.registry.jobs.ledger import grid_of
 
@@ -115,6 +118,13 @@ def _block_progress(ledger: LedgerRow, until: datetime) -> jobs_pb2.Progress:
         left = ledger.total - ledger.done - ledger.quarantined
         progress.eta.CopyFrom(_seconds(left / progress.rate))
     return progress
+
+
+def _hide_pace(job: jobs_pb2.Job) -> None:
+    """A job that nobody works on has no pace, and no end in sight."""
+    if job.state == states.PAUSED:
+        job.progress.ClearField("rate")
+        job.progress.ClearField("eta")
 
 
 def _seconds(value: float) -> Duration:

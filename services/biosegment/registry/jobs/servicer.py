@@ -8,7 +8,7 @@ import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 
 from biosegment.registry.database import Database
-from biosegment.registry.jobs import blocks, people, rows, states, work
+from biosegment.registry.jobs import blocks, pauses, people, rows, states, work
 from biosegment.registry.jobs.watch import wait_for_change
 from biosegment.registry.requests import once
 from biosegment.registry.settings import RegistrySettings
@@ -88,6 +88,22 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
             row = await people.cancel(session, request.name)
             return jobs_pb2.CancelJobResponse(job=await rows.describe(session, row))
 
+    async def PauseJob(
+        self, request: jobs_pb2.PauseJobRequest, context: Context
+    ) -> jobs_pb2.PauseJobResponse:
+        """Asks for a pause."""
+        async with self._database.write() as session:
+            row = await pauses.pause(session, request.name)
+            return jobs_pb2.PauseJobResponse(job=await rows.describe(session, row))
+
+    async def ResumeJob(
+        self, request: jobs_pb2.ResumeJobRequest, context: Context
+    ) -> jobs_pb2.ResumeJobResponse:
+        """Lets a paused job go on."""
+        async with self._database.write() as session:
+            row = await pauses.resume(session, request.name, self._settings)
+            return jobs_pb2.ResumeJobResponse(job=await rows.describe(session, row))
+
     async def RetryJob(
         self, request: jobs_pb2.RetryJobRequest, context: Context
     ) -> jobs_pb2.RetryJobResponse:
@@ -132,10 +148,13 @@ class WorkerServicer(jobs_pb2_grpc.WorkerServiceServicer):
         """Renews the lease."""
         progress = request.progress if request.HasField("progress") else None
         async with self._database.write() as session:
-            stop = await work.heartbeat(
+            state = await work.heartbeat(
                 session, request.job, request.attempt, progress, self._settings.lease_seconds
             )
-            return jobs_pb2.HeartbeatJobResponse(cancel_requested=stop)
+            return jobs_pb2.HeartbeatJobResponse(
+                cancel_requested=state == states.CANCELLING,
+                pause_requested=state in states.HALTED,
+            )
 
     async def CompleteJob(
         self, request: jobs_pb2.CompleteJobRequest, context: Context
@@ -190,5 +209,8 @@ class WorkerServicer(jobs_pb2_grpc.WorkerServiceServicer):
     ) -> jobs_pb2.SettleBlocksResponse:
         """Renews a run's lease and settles blocks of it."""
         async with self._database.write() as session:
-            stop = await blocks.settle(session, request, self._settings)
-            return jobs_pb2.SettleBlocksResponse(cancel_requested=stop)
+            state = await blocks.settle(session, request, self._settings)
+            return jobs_pb2.SettleBlocksResponse(
+                cancel_requested=state != states.RUNNING and state not in states.HALTED,
+                pause_requested=state in states.HALTED,
+            )

@@ -11,11 +11,21 @@ CANCELLED = jobs_pb2.JOB_STATE_CANCELLED
 SUCCEEDED = jobs_pb2.JOB_STATE_SUCCEEDED
 PARTIALLY_SUCCEEDED = jobs_pb2.JOB_STATE_PARTIALLY_SUCCEEDED
 FAILED = jobs_pb2.JOB_STATE_FAILED
+PAUSING = jobs_pb2.JOB_STATE_PAUSING
+PAUSED = jobs_pb2.JOB_STATE_PAUSED
 
 TRANSITIONS: dict[int, frozenset[int]] = {
-    QUEUED: frozenset({RUNNING, CANCELLED, FAILED}),
+    QUEUED: frozenset({RUNNING, PAUSED, CANCELLED, FAILED}),
     # Back to QUEUED when an attempt ends without a result, or its lease lapses.
-    RUNNING: frozenset({QUEUED, CANCELLING, CANCELLED, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED}),
+    RUNNING: frozenset(
+        {QUEUED, PAUSING, PAUSED, CANCELLING, CANCELLED, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED}
+    ),
+    # Work that was done before it heard of the pause counts as done. Back to RUNNING when it is
+    # resumed before everybody has let go.
+    PAUSING: frozenset(
+        {RUNNING, PAUSED, CANCELLING, CANCELLED, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED}
+    ),
+    PAUSED: frozenset({QUEUED, RUNNING, CANCELLED}),
     # Work that was done before it heard of the cancellation counts as done.
     CANCELLING: frozenset({CANCELLED, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED}),
     # Retry, by a person.
@@ -27,6 +37,7 @@ TRANSITIONS: dict[int, frozenset[int]] = {
 
 TERMINAL = frozenset({CANCELLED, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED})
 RETRYABLE = frozenset({CANCELLED, PARTIALLY_SUCCEEDED, FAILED})
+HALTED = frozenset({PAUSING, PAUSED})
 
 
 def state_word(state: int) -> str:

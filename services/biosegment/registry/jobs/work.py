@@ -88,14 +88,14 @@ async def heartbeat(
     attempt: int,
     progress: jobs_pb2.Progress | None,
     lease: float,
-) -> bool:
-    """Renews the lease; returns whether the worker must stop."""
+) -> int:
+    """Renews the lease; returns the job's state, by which the worker goes on or stops."""
     row = await held(session, name, attempt)
     row.lease_until = now() + timedelta(seconds=lease)
     if progress is not None:
         rows.note_progress(row, progress)
     row.update_time = now()
-    return row.state == states.CANCELLING
+    return row.state
 
 
 async def complete(
@@ -144,10 +144,9 @@ async def fail(
         row.failures += 1
         await rows.end(session, row, states.FAILED, error)
     elif kind == jobs_pb2.FAILURE_KIND_RELEASED:
-        states.move(row, states.QUEUED)
-        rows.let_go(row)
-        row.update_time = now()
-        rows.wake(session, row)
+        _wait(row)
+        if row.state == states.QUEUED:
+            rows.wake(session, row)
     else:
         await retry_later(session, row, error, retry_seconds)
     return row
@@ -165,11 +164,16 @@ async def retry_later(
         await rows.end(session, row, states.FAILED, error)
         return
     delay = min(_MAX_RETRY_SECONDS, retry_seconds * 2.0 ** (row.failures - 1))
-    states.move(row, states.QUEUED)
-    rows.let_go(row)
+    _wait(row)
     row.error = error.SerializeToString()
     row.not_before = now() + timedelta(seconds=delay)
     row.publish_time = None
+
+
+def _wait(row: JobRow) -> None:
+    """Ends the hold: the job waits for a worker, or for a person who asked for a pause."""
+    states.move(row, states.PAUSED if row.state == states.PAUSING else states.QUEUED)
+    rows.let_go(row)
     row.update_time = now()
 
 
@@ -221,11 +225,15 @@ async def plan(
         quarantined=0,
         cursor=0,
         phase=phase,
+        skipped=0,
         start_time=now(),
     )
     session.add(ledger)
     row.stage = jobs_pb2.JOB_STAGE_BLOCKS
     rows.let_go(row)
     row.update_time = now()
-    await ledgers.advance(session, row, ledger, settings.frontier_runs)
+    if row.state == states.PAUSING:
+        states.move(row, states.PAUSED)
+    else:
+        await ledgers.advance(session, row, ledger, settings.frontier_runs)
     return row

@@ -53,6 +53,7 @@ class LedgerRow(Base):
     quarantined: Mapped[int] = mapped_column(default=0)
     cursor: Mapped[int] = mapped_column(default=0)
     phase: Mapped[int] = mapped_column(default=0, server_default="0")
+    skipped: Mapped[int] = mapped_column(default=0, server_default="0")
     start_time: Mapped[datetime]
 
 

@@ -1,0 +1,64 @@
+"""What a segmentation can be asked for, on the running platform."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from biosegment.client.errors import FailedPreconditionError
+from biosegment.client.geometry import Box
+from biosegment.client.stubs import SyncStubs
+from biosegment.v1 import inference_pb2, jobs_pb2
+from tests.integration.conftest import SHAPE, VOXEL, World
+
+
+def test_a_mask_says_where_to_look(world: World) -> None:
+    client = world.client
+    # Sixteen pixels wide voxels, in the sections as thick as they are.
+    mask = np.zeros((SHAPE[0], SHAPE[1] // 16, SHAPE[2] // 16), np.uint8)
+    mask[1:4, 2:7, 3:8] = 1
+    tifffile.imwrite(world.folder / "mask.tif", mask)
+    size = (VOXEL[0], VOXEL[1] * 16, VOXEL[2] * 16)
+    client.wait(client.import_volume(world.folder / "mask.tif", dataset="tissue", voxel_size=size))
+    job = client.wait(
+        client.segment("unet/1", "em", segmentation="masked", mask="tissue-raw"), timeout=120
+    )
+    made = client.read(job.result.segment_result.volume)
+    inside = mask.repeat(16, 1).repeat(16, 2) > 0
+    direct = client.predict("unet/1", "em", Box.of_shape(SHAPE))
+    assert direct[inside].any()
+    assert np.array_equal(made, np.where(inside, direct, 0))
+    with SyncStubs(client.connection) as stubs:
+        request = inference_pb2.StartSegmentationRequest(
+            parent="projects/default", spec=job.segment_spec, validate_only=True
+        )
+        request.spec.ClearField("volume")
+        request.spec.ClearField("segmentation")
+        assert stubs.inference.StartSegmentation(request).voxels == inside.sum()
+    with pytest.raises(FailedPreconditionError, match="changes as people"):
+        client.segment("unet/1", "em", mask="em-labels")
+    with pytest.raises(FailedPreconditionError, match="does not cover"):
+        client.segment("unet/1", "tissue", mask="em-raw")
+
+
+def test_padding_and_what_is_outside_of_a_mask_are_skipped_and_counted(world: World) -> None:
+    client = world.client
+    padded = np.zeros((96, 64, 64), np.uint8)
+    padded[:16] = world.raw[0, :64, :64]
+    tifffile.imwrite(world.folder / "padded.tif", padded)
+    client.wait(
+        client.import_volume(world.folder / "padded.tif", dataset="padded", voxel_size=VOXEL)
+    )
+    plain = client.wait(client.segment("unet/1", "padded", segmentation="plain"), timeout=120)
+    # Of six blocks five are black, and the first of those (of each worker) is predicted.
+    assert plain.blocks.total == 6
+    assert plain.result.segment_result.skipped_blocks == plain.blocks.skipped == 4
+    mask = (padded > 0).astype(np.uint8)
+    tifffile.imwrite(world.folder / "there.tif", mask)
+    client.wait(client.import_volume(world.folder / "there.tif", dataset="there", voxel_size=VOXEL))
+    job = client.wait(
+        client.segment("unet/1", "padded", segmentation="there", mask="there-raw"), timeout=120
+    )
+    assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED
+    assert job.result.segment_result.skipped_blocks == 5
+    made, expected = (client.read(done.result.segment_result.volume) for done in (job, plain))
+    assert np.array_equal(made, np.where(mask > 0, expected, 0))
