@@ -143,13 +143,14 @@ class Painter:
         box.within(shape_of(volume.levels[0].shape), volume.name)
         mask = arrays.unpack_mask(annotation.mask, annotation.compression, box.shape)
         finer = await self._volumes.open_level(volume, 0)
-        region = finer[box.slices]
-        await region.write(paint(await region.read(), mask))
-        for n in range(1, len(volume.levels)):
-            level = await self._volumes.open_level(volume, n)
-            touched = _reduced(box, volume.levels[n]).slices
-            await level[touched].write(await coarser(volume, finer, n)[touched].read())
-            finer = level
+        with self._volumes.reaching("painting"):
+            region = finer[box.slices]
+            await region.write(paint(await region.read(), mask))
+            for n in range(1, len(volume.levels)):
+                level = await self._volumes.open_level(volume, n)
+                touched = _reduced(box, volume.levels[n]).slices
+                await level[touched].write(await coarser(volume, finer, n)[touched].read())
+                finer = level
 
 
 def _reduced(box: Box, level: storage_pb2.VolumeLevel) -> Box:
