@@ -37,7 +37,8 @@ def live(options: Options) -> tuple[dict[str, np.ndarray], str]:
         trained = client.wait(client.train("unet", "em", settings=settings), timeout=120)
         assert trained.state == jobs_pb2.JOB_STATE_SUCCEEDED, trained.error.message
         done = client.wait(
-            client.segment("unet/1", "em", segmentation="s", entropy_volume="em-unsure"), timeout=120
+            client.segment("unet/1", "em", segmentation="s", entropy_volume="em-unsure"),
+            timeout=120,
         )
         assert done.state == jobs_pb2.JOB_STATE_SUCCEEDED, done.error.message
         out = folder / "out.tif"
