@@ -40,7 +40,7 @@ class Home:
         """Where the arrays lie: as given, else as the last time, else in this folder.
 
         Args:
-            given: A folder or an address; None where nothing was said.
+            given: A folder or an address; None or empty where nothing was said.
 
         Raises:
             FailedPreconditionError: The record of this home belongs to arrays elsewhere.
@@ -48,7 +48,7 @@ class Home:
         before = self._store_note.read_text().strip() if self._store_note.exists() else ""
         if not before and self.store.is_dir():
             before = str(self.store)
-        if given is None:
+        if not given:
             return before or str(self.store)
         place = given.rstrip("/") if "://" in given else str(Path(given).expanduser().absolute())
         if before and place != before:
