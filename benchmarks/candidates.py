@@ -22,8 +22,9 @@ from biosegment.acquisition.coarse_to_fine import BLOCKS, FRONTIER, Found, Level
 from biosegment.client.connection import Connection
 from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of, shape_proto
 from biosegment.client.stubs import AsyncStubs, SyncStubs
-from biosegment.runtime.arrays import VolumeArray, coarser
+from biosegment.runtime.arrays import VolumeArray, reduced
 from biosegment.runtime.server import Server
+from biosegment.storage import start
 from biosegment.storage.servicer import StorageServicer
 from biosegment.storage.store import Store
 from biosegment.storage.volumes import Volumes
@@ -51,7 +52,7 @@ async def _with_storage(folder: Path, shape: ZYX, given: argparse.Namespace) -> 
     server = Server("127.0.0.1:0", "token")
     server.add(
         storage_pb2_grpc.add_StorageServiceServicer_to_server,
-        StorageServicer(store, Volumes(store)),
+        StorageServicer(store, Volumes(store), await start.probe(store)),
         "biosegment.v1.StorageService",
     )
     await server.start()
@@ -139,12 +140,11 @@ def _fill(array: VolumeArray, home: int) -> None:
             unit[z : z + 3, y : y + 12, x : x + 12] += 0.5 * rng.random()
         array.write(box, np.minimum(unit, 0.69))
     for n in range(home + 1, len(array.volume.levels)):
-        reduced = coarser(array.volume, array.store(n - 1), n)
         described = array.volume.levels[n]
         for box in BlockGrid(
             Box.of_shape(shape_of(described.shape), n), shape_of(described.write_unit)
         ):
-            array.write(box, reduced[box.slices].read().result())
+            array.write(box, reduced(array, box))
 
 
 def _every(array: VolumeArray, home: int) -> NDArray[np.float64]:

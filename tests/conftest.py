@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.s3_kit import S3
+
 # Libraries that run thread pools must leave the second core to the services under test.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 # As the services' children have it: threads that spin slow everybody down on a busy machine.
@@ -98,3 +100,26 @@ def eventually() -> Callable[[Condition], Awaitable[None]]:
             await asyncio.sleep(0.05)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """One S3-compatible server for the whole run; tests use buckets of their own."""
+    pytest.importorskip("moto", reason="moto is not installed: pip install 'biosegment[test]'")
+    made = S3()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def s3_keys(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The keys of the server's owner in the environment, and nothing else of Amazon's."""
+    from biosegment.runtime import stores
+
+    stores.context.cache_clear()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3.owner.environment.items():
+        monkeypatch.setenv(name, value)
+    yield
+    stores.context.cache_clear()

@@ -26,6 +26,7 @@ from biosegment.registry.servicer import AnnotationServicer, CampaignServicer, R
 from biosegment.registry.settings import RegistrySettings
 from biosegment.runtime.server import Server
 from biosegment.runtime.worker import JobContext
+from biosegment.storage import start
 from biosegment.storage.servicer import StorageServicer
 from biosegment.storage.store import Store
 from biosegment.storage.volumes import Volumes
@@ -327,7 +328,7 @@ async def open_kit(folder: Path) -> AsyncIterator[Kit]:
     # The port is known only once the server listens, and the servicers need stubs to it.
     inference = _Inference()
     store = Store.of_folder(folder / "store")
-    storage = _Storage(store, Volumes(store))
+    storage = _Storage(store, Volumes(store), await start.probe(store))
     server = Server("127.0.0.1:0", "token")
     stubs_of: list[AsyncStubs] = []
 

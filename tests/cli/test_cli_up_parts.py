@@ -120,3 +120,26 @@ def test_a_disk_that_was_full_is_told_of_once_when_it_has_room_again(
         monkeypatch.setattr(nats.shutil, "disk_usage", lambda _folder, usage=usage: usage)
         told.append(was_full())
     assert told == [False, False, False, True, False]
+
+
+def test_a_home_keeps_to_the_store_that_its_record_is_about(tmp_path: Path) -> None:
+    home = Home(tmp_path / "h")
+    home.lock()
+    assert home.place_of_store(None) == str(tmp_path / "h" / "store")
+    assert home.place_of_store("s3://lab/bio/") == "s3://lab/bio"
+    home.keep_place_of_store("s3://lab/bio")
+    assert home.place_of_store(None) == "s3://lab/bio"
+    assert home.place_of_store("s3://lab/bio/") == "s3://lab/bio"
+    with pytest.raises(FailedPreconditionError, match="about arrays in s3://lab/bio, not in"):
+        home.place_of_store(str(tmp_path / "elsewhere"))
+    home.unlock()
+
+
+def test_a_home_from_before_stores_could_be_elsewhere_has_its_arrays_within(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path / "h")
+    home.store.mkdir(parents=True)
+    with pytest.raises(FailedPreconditionError, match="not in s3://lab/bio"):
+        home.place_of_store("s3://lab/bio")
+    assert home.place_of_store(str(home.store)) == str(home.store)

@@ -115,7 +115,7 @@ def test_padding_is_predicted_once_and_comes_to_the_same(kind, shape, forward):
     )
     assert np.array_equal(made, expected)
     assert with_memory < plain.forwards
-    # Group norm divides by the spread of a section, which is rounding alone where it is of one value.
+    # Group norm divides by the spread of a section: rounding alone, where it is of one value.
     np.testing.assert_allclose(made, whole(predictor, volume), atol=1e-4)
 
 

@@ -20,6 +20,7 @@ from biosegment.runtime.bus import Message
 from biosegment.runtime.child import Child
 from biosegment.runtime.server import Server
 from biosegment.runtime.worker import JobContext
+from biosegment.storage import start
 from biosegment.storage.servicer import StorageServicer
 from biosegment.storage.store import Store
 from biosegment.storage.volumes import Volumes
@@ -123,7 +124,7 @@ async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
     server.add(jobs_pb2_grpc.add_JobServiceServicer_to_server, record, "jobs")
     server.add(
         storage_pb2_grpc.add_StorageServiceServicer_to_server,
-        StorageServicer(store, Volumes(store)),
+        StorageServicer(store, Volumes(store), await start.probe(store)),
         "storage",
     )
     server.add(

@@ -1,6 +1,7 @@
-"""An in-process storage service on a temporary folder, reached through the real stubs."""
+"""An in-process storage service, on a temporary folder unless told otherwise, and real stubs."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from biosegment.client.connection import Connection
 from biosegment.client.stubs import AsyncStubs
 from biosegment.runtime.server import Server
+from biosegment.storage import start
 from biosegment.storage.servicer import StorageServicer
 from biosegment.storage.store import Store
 from biosegment.storage.volumes import Volumes
@@ -17,29 +19,36 @@ from biosegment.v1 import storage_pb2, storage_pb2_grpc, types_pb2
 
 @dataclass
 class Platform:
-    folder: Path
     store: Store
     volumes: Volumes
     stubs: AsyncStubs
     connection: Connection
 
+    @property
+    def folder(self) -> Path:
+        return Path(self.store.spec("")["path"])
 
-@pytest.fixture
-async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
-    folder = tmp_path / "store"
-    store = Store.of_folder(folder)
+
+@asynccontextmanager
+async def serving(store: Store) -> AsyncIterator[Platform]:
     volumes = Volumes(store)
     server = Server("127.0.0.1:0", "token")
     server.add(
         storage_pb2_grpc.add_StorageServiceServicer_to_server,
-        StorageServicer(store, volumes),
+        StorageServicer(store, volumes, await start.probe(store)),
         "biosegment.v1.StorageService",
     )
     await server.start()
     connection = Connection(token="token", addresses={"*": f"127.0.0.1:{server.port}"})
     async with AsyncStubs(connection) as stubs:
-        yield Platform(folder, store, volumes, stubs, connection)
+        yield Platform(store, volumes, stubs, connection)
     await server.stop(0)
+
+
+@pytest.fixture
+async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
+    async with serving(Store.of_folder(tmp_path / "store")) as made:
+        yield made
 
 
 @pytest.fixture

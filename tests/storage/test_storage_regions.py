@@ -7,7 +7,6 @@ from biosegment.client import arrays
 from biosegment.client.errors import InvalidArgumentError, NotFoundError, OutsideVolumeError
 from biosegment.client.geometry import Box
 from biosegment.client.stubs import SyncStubs
-from biosegment.runtime import objects
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.storage.regions import pieces
 from biosegment.v1 import storage_pb2 as pb
@@ -114,18 +113,19 @@ async def test_a_stream_that_ends_early_writes_nothing(platform, describe):
     assert not (await receive(platform))[1].any()
 
 
-@pytest.mark.parametrize("direct", [True, False])
-async def test_workers_use_the_same_object_near_and_far(platform, describe, direct):
+@pytest.mark.parametrize("access", ["direct", "stream"])
+async def test_workers_use_the_same_object_near_and_far(platform, describe, access, monkeypatch):
     import asyncio
 
+    monkeypatch.setenv("BIOSEGMENT_STORE_ACCESS", access)
     await create(platform, describe(shape=(20, 300, 400)))
     data = np.random.default_rng(3).integers(0, 255, (5, 100, 100)).astype("u1")
     box = Box.at((1, 2, 3), data.shape)
 
     def work():
         with SyncStubs(platform.connection) as stubs:
-            volume = VolumeArray.open(stubs, NAME, direct=direct)
-            assert volume.direct is direct
+            volume = VolumeArray.open(stubs, NAME)
+            assert volume.direct is (access == "direct")
             volume.write(box, data)
             return volume.read(box)
 
@@ -134,9 +134,11 @@ async def test_workers_use_the_same_object_near_and_far(platform, describe, dire
 
 @pytest.mark.parametrize("layout", [pb.VOLUME_FORMAT_OME_ZARR, pb.VOLUME_FORMAT_N5])
 @pytest.mark.parametrize("kind", [pb.VOLUME_KIND_IMAGE, pb.VOLUME_KIND_LABELS])
-async def test_pyramid_of_means_and_modes(platform, describe, kind, layout):
+@pytest.mark.parametrize("access", ["direct", "stream"])
+async def test_pyramid_of_means_and_modes(platform, describe, kind, layout, access, monkeypatch):
     import asyncio
 
+    monkeypatch.setenv("BIOSEGMENT_STORE_ACCESS", access)
     shape = (9, 130, 1030)
     made = await create(
         platform, describe(shape=shape, kind=kind, format=layout, voxel_size=(10, 10, 10))
@@ -163,23 +165,6 @@ async def test_pyramid_of_means_and_modes(platform, describe, kind, layout):
         counts = np.stack([(pairs == value).sum(-1) for value in range(3)], -1)
         chosen = np.take_along_axis(counts, levels[1][..., None].astype(int), -1)[..., 0]
         np.testing.assert_array_equal(chosen, counts.max(-1))
-
-
-async def test_objects_are_written_and_read(platform):
-    import asyncio
-
-    name = "projects/p/objects/weights/m-1.safetensors"
-
-    def work():
-        with SyncStubs(platform.connection) as stubs:
-            assert not objects.exists(stubs, name)
-            objects.write(stubs, name, b"abc")
-            assert objects.read(stubs, name) == b"abc"
-            objects.delete(stubs, name)
-            with pytest.raises(NotFoundError):
-                objects.read(stubs, name)
-
-    await asyncio.to_thread(work)
 
 
 @pytest.mark.parametrize(

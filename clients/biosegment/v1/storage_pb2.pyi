@@ -211,6 +211,34 @@ class VolumeLevel(_message.Message):
 Global___VolumeLevel: _TypeAlias = VolumeLevel  # noqa: Y015
 
 @_typing.final
+class StoreProbe(_message.Message):
+    """How a worker finds out whether it reaches the store itself: in this place of
+    the store it finds the identity, and can write.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KVSTORE_SPEC_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    kvstore_spec: _builtins.str
+    """A tensorstore kvstore spec, as JSON, with a path that ends in "/"."""
+    identity: _builtins.str
+    """What the key "identity" holds."""
+    def __init__(
+        self,
+        *,
+        kvstore_spec: _builtins.str = ...,
+        identity: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "kvstore_spec", b"kvstore_spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreProbe: _TypeAlias = StoreProbe  # noqa: Y015
+
+@_typing.final
 class CreateVolumeRequest(_message.Message):
     """Request of CreateVolume."""
 
@@ -494,6 +522,7 @@ class ResolveVolumeResponse(_message.Message):
 
     VOLUME_FIELD_NUMBER: _builtins.int
     LEVEL_SPECS_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def volume(self) -> Global___Volume:
         """The volume."""
@@ -502,15 +531,20 @@ class ResolveVolumeResponse(_message.Message):
     def level_specs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One tensorstore spec per level, as JSON, to open and not to create."""
 
+    @_builtins.property
+    def probe(self) -> Global___StoreProbe:
+        """Whether the specs are of use to the worker."""
+
     def __init__(
         self,
         *,
         volume: Global___Volume | None = ...,
         level_specs: _abc.Iterable[_builtins.str] | None = ...,
+        probe: Global___StoreProbe | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["volume", b"volume"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["probe", b"probe", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["level_specs", b"level_specs", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level_specs", b"level_specs", "probe", b"probe", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -545,20 +579,160 @@ class ResolveObjectResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KVSTORE_SPEC_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
     kvstore_spec: _builtins.str
     """A tensorstore kvstore spec, as JSON, whose path is the object's prefix."""
+    @_builtins.property
+    def probe(self) -> Global___StoreProbe:
+        """Whether the spec is of use to the worker."""
+
     def __init__(
         self,
         *,
         kvstore_spec: _builtins.str = ...,
+        probe: Global___StoreProbe | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["probe", b"probe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kvstore_spec", b"kvstore_spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kvstore_spec", b"kvstore_spec", "probe", b"probe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveObjectResponse: _TypeAlias = ResolveObjectResponse  # noqa: Y015
+
+@_typing.final
+class ReadObjectRequest(_message.Message):
+    """Request of ReadObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """projects/p/objects/…"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadObjectRequest: _TypeAlias = ReadObjectRequest  # noqa: Y015
+
+@_typing.final
+class ReadObjectResponse(_message.Message):
+    """One message of ReadObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The next piece, at most 1 MiB."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadObjectResponse: _TypeAlias = ReadObjectResponse  # noqa: Y015
+
+@_typing.final
+class WriteObjectRequest(_message.Message):
+    """One message of WriteObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The object (projects/p/objects/…); in the first message only."""
+    size_bytes: _builtins.int
+    """How many bytes come in all; in the first message only."""
+    data: _builtins.bytes
+    """The next piece, at most 1 MiB."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteObjectRequest: _TypeAlias = WriteObjectRequest  # noqa: Y015
+
+@_typing.final
+class WriteObjectResponse(_message.Message):
+    """Response of WriteObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteObjectResponse: _TypeAlias = WriteObjectResponse  # noqa: Y015
+
+@_typing.final
+class DeleteObjectRequest(_message.Message):
+    """Request of DeleteObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BELOW_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """projects/p/objects/…"""
+    below: _builtins.bool
+    """Remove what lies below the name, and not the object of that name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        below: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["below", b"below", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteObjectRequest: _TypeAlias = DeleteObjectRequest  # noqa: Y015
+
+@_typing.final
+class DeleteObjectResponse(_message.Message):
+    """Response of DeleteObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteObjectResponse: _TypeAlias = DeleteObjectResponse  # noqa: Y015
 
 @_typing.final
 class ReadRegionRequest(_message.Message):

@@ -70,6 +70,21 @@ class StorageServiceStub:
                 request_serializer=biosegment_dot_v1_dot_storage__pb2.ResolveObjectRequest.SerializeToString,
                 response_deserializer=biosegment_dot_v1_dot_storage__pb2.ResolveObjectResponse.FromString,
                 _registered_method=True)
+        self.ReadObject = channel.unary_stream(
+                '/biosegment.v1.StorageService/ReadObject',
+                request_serializer=biosegment_dot_v1_dot_storage__pb2.ReadObjectRequest.SerializeToString,
+                response_deserializer=biosegment_dot_v1_dot_storage__pb2.ReadObjectResponse.FromString,
+                _registered_method=True)
+        self.WriteObject = channel.stream_unary(
+                '/biosegment.v1.StorageService/WriteObject',
+                request_serializer=biosegment_dot_v1_dot_storage__pb2.WriteObjectRequest.SerializeToString,
+                response_deserializer=biosegment_dot_v1_dot_storage__pb2.WriteObjectResponse.FromString,
+                _registered_method=True)
+        self.DeleteObject = channel.unary_unary(
+                '/biosegment.v1.StorageService/DeleteObject',
+                request_serializer=biosegment_dot_v1_dot_storage__pb2.DeleteObjectRequest.SerializeToString,
+                response_deserializer=biosegment_dot_v1_dot_storage__pb2.DeleteObjectResponse.FromString,
+                _registered_method=True)
         self.ReadRegion = channel.unary_stream(
                 '/biosegment.v1.StorageService/ReadRegion',
                 request_serializer=biosegment_dot_v1_dot_storage__pb2.ReadRegionRequest.SerializeToString,
@@ -136,6 +151,30 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadObject(self, request, context):
+        """Streams the bytes of a named object, for those that cannot reach the store.
+        NOT_FOUND if there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteObject(self, request_iterator, context):
+        """Stores a named object, whole or not at all: first its name and size, then
+        its bytes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteObject(self, request, context):
+        """Removes a named object, or all below a name. One that is not there is no
+        error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadRegion(self, request, context):
         """Streams the voxels of a box. OUT_OF_RANGE when the box leaves the volume.
         """
@@ -188,6 +227,21 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.ResolveObject,
                     request_deserializer=biosegment_dot_v1_dot_storage__pb2.ResolveObjectRequest.FromString,
                     response_serializer=biosegment_dot_v1_dot_storage__pb2.ResolveObjectResponse.SerializeToString,
+            ),
+            'ReadObject': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadObject,
+                    request_deserializer=biosegment_dot_v1_dot_storage__pb2.ReadObjectRequest.FromString,
+                    response_serializer=biosegment_dot_v1_dot_storage__pb2.ReadObjectResponse.SerializeToString,
+            ),
+            'WriteObject': grpc.stream_unary_rpc_method_handler(
+                    servicer.WriteObject,
+                    request_deserializer=biosegment_dot_v1_dot_storage__pb2.WriteObjectRequest.FromString,
+                    response_serializer=biosegment_dot_v1_dot_storage__pb2.WriteObjectResponse.SerializeToString,
+            ),
+            'DeleteObject': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteObject,
+                    request_deserializer=biosegment_dot_v1_dot_storage__pb2.DeleteObjectRequest.FromString,
+                    response_serializer=biosegment_dot_v1_dot_storage__pb2.DeleteObjectResponse.SerializeToString,
             ),
             'ReadRegion': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadRegion,
@@ -390,6 +444,87 @@ class StorageService:
             '/biosegment.v1.StorageService/ResolveObject',
             biosegment_dot_v1_dot_storage__pb2.ResolveObjectRequest.SerializeToString,
             biosegment_dot_v1_dot_storage__pb2.ResolveObjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadObject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/biosegment.v1.StorageService/ReadObject',
+            biosegment_dot_v1_dot_storage__pb2.ReadObjectRequest.SerializeToString,
+            biosegment_dot_v1_dot_storage__pb2.ReadObjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteObject(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/biosegment.v1.StorageService/WriteObject',
+            biosegment_dot_v1_dot_storage__pb2.WriteObjectRequest.SerializeToString,
+            biosegment_dot_v1_dot_storage__pb2.WriteObjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteObject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/biosegment.v1.StorageService/DeleteObject',
+            biosegment_dot_v1_dot_storage__pb2.DeleteObjectRequest.SerializeToString,
+            biosegment_dot_v1_dot_storage__pb2.DeleteObjectResponse.FromString,
             options,
             channel_credentials,
             insecure,

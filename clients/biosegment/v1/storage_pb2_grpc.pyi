@@ -51,6 +51,18 @@ class StorageServiceStub:
     """How a worker on the same store opens a level directly."""
     ResolveObject: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ResolveObjectRequest, _storage_pb2.ResolveObjectResponse]
     """How a worker on the same store reaches a named object."""
+    ReadObject: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadObjectRequest, _storage_pb2.ReadObjectResponse]
+    """Streams the bytes of a named object, for those that cannot reach the store.
+    NOT_FOUND if there is none.
+    """
+    WriteObject: _grpc.StreamUnaryMultiCallable[_storage_pb2.WriteObjectRequest, _storage_pb2.WriteObjectResponse]
+    """Stores a named object, whole or not at all: first its name and size, then
+    its bytes.
+    """
+    DeleteObject: _grpc.UnaryUnaryMultiCallable[_storage_pb2.DeleteObjectRequest, _storage_pb2.DeleteObjectResponse]
+    """Removes a named object, or all below a name. One that is not there is no
+    error.
+    """
     ReadRegion: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadRegionRequest, _storage_pb2.ReadRegionResponse]
     """Streams the voxels of a box. OUT_OF_RANGE when the box leaves the volume."""
     WriteRegion: _grpc.StreamUnaryMultiCallable[_storage_pb2.WriteRegionRequest, _storage_pb2.WriteRegionResponse]
@@ -79,6 +91,18 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """How a worker on the same store opens a level directly."""
     ResolveObject: _aio.UnaryUnaryMultiCallable[_storage_pb2.ResolveObjectRequest, _storage_pb2.ResolveObjectResponse]  # type: ignore[assignment]
     """How a worker on the same store reaches a named object."""
+    ReadObject: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadObjectRequest, _storage_pb2.ReadObjectResponse]  # type: ignore[assignment]
+    """Streams the bytes of a named object, for those that cannot reach the store.
+    NOT_FOUND if there is none.
+    """
+    WriteObject: _aio.StreamUnaryMultiCallable[_storage_pb2.WriteObjectRequest, _storage_pb2.WriteObjectResponse]  # type: ignore[assignment]
+    """Stores a named object, whole or not at all: first its name and size, then
+    its bytes.
+    """
+    DeleteObject: _aio.UnaryUnaryMultiCallable[_storage_pb2.DeleteObjectRequest, _storage_pb2.DeleteObjectResponse]  # type: ignore[assignment]
+    """Removes a named object, or all below a name. One that is not there is no
+    error.
+    """
     ReadRegion: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadRegionRequest, _storage_pb2.ReadRegionResponse]  # type: ignore[assignment]
     """Streams the voxels of a box. OUT_OF_RANGE when the box leaves the volume."""
     WriteRegion: _aio.StreamUnaryMultiCallable[_storage_pb2.WriteRegionRequest, _storage_pb2.WriteRegionResponse]  # type: ignore[assignment]
@@ -146,6 +170,36 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.ResolveObjectResponse, _abc.Awaitable[_storage_pb2.ResolveObjectResponse]]:
         """How a worker on the same store reaches a named object."""
+
+    @_abc_1.abstractmethod
+    def ReadObject(
+        self,
+        request: _storage_pb2.ReadObjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_storage_pb2.ReadObjectResponse], _abc.AsyncIterator[_storage_pb2.ReadObjectResponse]]:
+        """Streams the bytes of a named object, for those that cannot reach the store.
+        NOT_FOUND if there is none.
+        """
+
+    @_abc_1.abstractmethod
+    def WriteObject(
+        self,
+        request_iterator: _MaybeAsyncIterator[_storage_pb2.WriteObjectRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.WriteObjectResponse, _abc.Awaitable[_storage_pb2.WriteObjectResponse]]:
+        """Stores a named object, whole or not at all: first its name and size, then
+        its bytes.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteObject(
+        self,
+        request: _storage_pb2.DeleteObjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.DeleteObjectResponse, _abc.Awaitable[_storage_pb2.DeleteObjectResponse]]:
+        """Removes a named object, or all below a name. One that is not there is no
+        error.
+        """
 
     @_abc_1.abstractmethod
     def ReadRegion(

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from biosegment.client.connection import Connection
-from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
+from biosegment.client.errors import InvalidArgumentError
 from biosegment.client.stubs import SyncStubs
 from biosegment.ingest import ome_zarr_target, slabs, tiff_source, tiff_target
 from biosegment.ingest.class_check import checked
@@ -16,13 +16,7 @@ from biosegment.runtime.child import ChildContext
 @contextmanager
 def _volume(connection: str, name: str) -> Iterator[VolumeArray]:
     with SyncStubs(Connection.load(Path(connection))) as stubs:
-        volume = VolumeArray.open(stubs, name)
-        if not volume.direct:
-            raise FailedPreconditionError(
-                f"The ingest service cannot reach the store of {name}; run it where the store is.",
-                name=name,
-            )
-        yield volume
+        yield VolumeArray.open(stubs, name)
 
 
 class _Reports:

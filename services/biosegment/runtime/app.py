@@ -15,6 +15,8 @@ from biosegment.runtime.server import Server
 from biosegment.runtime.settings import ServiceSettings
 
 _log = log.get(__name__)
+CANNOT_START = 2
+"""Exit status of a service that the same settings would not let start next time either."""
 
 
 class App:
@@ -113,16 +115,20 @@ def main(
         for problem in error.errors():
             field = "_".join(str(part) for part in problem["loc"]).upper()
             sys.stderr.write(f"{name}: setting BIOSEGMENT_{field}: {problem['msg']}\n")
-        raise SystemExit(2) from None
+        raise SystemExit(CANNOT_START) from None
     log.configure(name, settings.log_level, settings.log_format)
 
+    status = CANNOT_START
+
     async def serve() -> None:
+        nonlocal status
         app = App(name, settings)
         await setup(app, settings)
+        status = 1
         await app.run()
 
     try:
         asyncio.run(serve())
     except DomainError as error:
         sys.stderr.write(f"{name}: {error.message}\n")
-        raise SystemExit(1) from None
+        raise SystemExit(status) from None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -10,14 +11,14 @@ from numpy.typing import NDArray
 
 from biosegment.client import arrays
 from biosegment.client.complete import check_complete
-from biosegment.client.errors import NotFoundError
 from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of
 from biosegment.client.stubs import SyncStubs
-from biosegment.runtime import log
-from biosegment.runtime.trouble import store_trouble
+from biosegment.runtime import store_access
+from biosegment.runtime.stores import context, reaching
 from biosegment.v1 import storage_pb2
 
-_log = log.get(__name__)
+# Chunks read at a time for a pyramid: what hides the delay of an object store.
+_READERS = 4
 
 
 class VolumeArray:
@@ -31,34 +32,34 @@ class VolumeArray:
         self,
         volume: storage_pb2.Volume,
         stores: list[Any] | None,
-        stubs: SyncStubs | None,
+        stubs: SyncStubs,
     ) -> None:
         self.volume = volume
         self._stores = stores
         self._stubs = stubs
 
     @classmethod
-    def open(cls, stubs: SyncStubs, name: str, *, direct: bool = True) -> "VolumeArray":
-        """Opens a volume.
+    def open(cls, stubs: SyncStubs, name: str) -> "VolumeArray":
+        """Opens a volume, in the way that BIOSEGMENT_STORE_ACCESS says.
 
         Args:
             stubs: To reach the storage service.
             name: projects/p/volumes/v
-            direct: Try the store itself before falling back to the service's stream.
 
         Raises:
             NotFoundError: There is no such volume.
+            FailedPreconditionError: Access is to be direct, and the store refuses it.
+            UnavailableError: The store cannot be reached.
         """
         answer = stubs.storage.ResolveVolume(storage_pb2.ResolveVolumeRequest(name=name))
-        stores: list[Any] | None = None
-        if direct:
-            try:
-                stores = [
-                    ts.open(json.loads(spec), open=True).result() for spec in answer.level_specs
-                ]
-            except (ValueError, OSError) as error:
-                _log.info("store.out_of_reach", volume=name, error=str(error)[:300])
-        return cls(answer.volume, stores, stubs)
+        if not store_access.direct(answer.probe):
+            return cls(answer.volume, None, stubs)
+        with reaching(answer.volume.uri, "opening"):
+            opening = [
+                ts.open(json.loads(spec), open=True, context=context())
+                for spec in answer.level_specs
+            ]
+            return cls(answer.volume, [level.result() for level in opening], stubs)
 
     def ready(self) -> "VolumeArray":
         """Returns itself if the volume is complete.
@@ -83,30 +84,19 @@ class VolumeArray:
         """Element type."""
         return arrays.dtype_of(self.volume.data_type)
 
-    def store(self, level: int) -> Any:
-        """The tensorstore of a level, axes ZYX or CZYX.
-
-        Raises:
-            NotFoundError: The store is out of reach of this worker.
-        """
-        if self._stores is None:
-            raise NotFoundError(f"{self.volume.name} cannot be reached directly from here.")
-        return self._stores[level]
-
     def read(self, box: Box) -> NDArray[Any]:
         """The voxels of a box, axes ZYX or CZYX.
 
         Raises:
             OutsideVolumeError: The box leaves the volume.
-            StoreError: They cannot be read.
+            UnavailableError: The store cannot be reached.
+            StoreError: It failed in another way.
         """
         box.within(self.shape(box.level), self.volume.name)
         if self._stores is not None:
-            data: NDArray[Any]
-            with store_trouble(f"{box} of {self.volume.name} cannot be read", self.volume.name):
-                data = self._stores[box.level][(..., *box.slices)].read().result()
+            with reaching(self.volume.uri, "reading"):
+                data: NDArray[Any] = self._stores[box.level][(..., *box.slices)].read().result()
             return data
-        assert self._stubs is not None
         request = storage_pb2.ReadRegionRequest(name=self.volume.name, box=box.to_proto())
         return arrays.decode(answer.chunk for answer in self._stubs.storage.ReadRegion(request))
 
@@ -115,14 +105,14 @@ class VolumeArray:
 
         Raises:
             OutsideVolumeError: The box leaves the volume.
-            StoreError: They cannot be stored.
+            UnavailableError: The store cannot be reached.
+            StoreError: It failed in another way.
         """
         box.within(self.shape(box.level), self.volume.name)
         if self._stores is not None:
-            with store_trouble(f"{box} of {self.volume.name} cannot be stored", self.volume.name):
+            with reaching(self.volume.uri, "writing"):
                 self._stores[box.level][(..., *box.slices)].write(array).result()
             return
-        assert self._stubs is not None
         self._stubs.storage.WriteRegion(
             storage_pb2.WriteRegionRequest(name=self.volume.name if first else "", chunk=chunk)
             for first, chunk in _flag_first(arrays.encode(array, box))
@@ -146,9 +136,14 @@ def coarser(volume: storage_pb2.Volume, finer: Any, level: int) -> Any:
     """
     labels = volume.kind == storage_pb2.VOLUME_KIND_LABELS
     method: Literal["mode", "mean"] = "mode" if labels else "mean"
-    fine, coarse = (shape_of(volume.levels[n].downsampling) for n in (level - 1, level))
-    factors = [c // f for c, f in zip(coarse, fine, strict=True)]
+    factors = _factors(volume, level)
     return ts.downsample(finer, [*[1] * (finer.rank - 3), *factors], method=method)
+
+
+def _factors(volume: storage_pb2.Volume, level: int) -> ZYX:
+    """Voxels of the next finer level per voxel of a level, (z, y, x)."""
+    fine, coarse = (shape_of(volume.levels[n].downsampling) for n in (level - 1, level))
+    return coarse[0] // fine[0], coarse[1] // fine[1], coarse[2] // fine[2]
 
 
 def build_pyramid(
@@ -157,10 +152,10 @@ def build_pyramid(
     """Fills the coarser levels from level 0: means of images, modes of labels.
 
     Goes write unit by write unit, reading chunk by chunk, so memory is bounded by one write unit
-    and the finer voxels under one chunk.
+    and the finer voxels under four chunks.
 
     Args:
-        volume: Opened directly.
+        volume: Any, level 0 filled.
         progress: Called with (units done, units in all).
     """
     levels = volume.volume.levels
@@ -169,14 +164,39 @@ def build_pyramid(
         for n, level in enumerate(levels)
     ]
     total, done = sum(len(grid) for grid in grids[1:]), 0
-    for n in range(1, len(levels)):
-        reduced = coarser(volume.volume, volume.store(n - 1), n)
-        lead = (volume.volume.channels,) if volume.volume.channels else ()
-        for box in grids[n]:
-            unit = np.empty((*lead, *box.shape), volume.dtype)
-            for part in BlockGrid(box, shape_of(levels[n].chunk)):
-                place = part.relative_to(box.start).slices
-                unit[(..., *place)] = reduced[(..., *part.slices)].read().result()
-            volume.write(box, unit)
-            done += 1
-            progress(done, total)
+    lead = (volume.volume.channels,) if volume.volume.channels else ()
+    with ThreadPoolExecutor(_READERS) as readers:
+        for n in range(1, len(levels)):
+            for box in grids[n]:
+                unit = np.empty((*lead, *box.shape), volume.dtype)
+
+                def fill(part: Box, unit: NDArray[Any] = unit, start: ZYX = box.start) -> None:
+                    unit[(..., *part.relative_to(start).slices)] = reduced(volume, part)
+
+                # Taken one by one, so that the first error is raised.
+                for _ in readers.map(fill, BlockGrid(box, shape_of(levels[n].chunk))):
+                    pass
+                volume.write(box, unit)
+                done += 1
+                progress(done, total)
+
+
+def reduced(volume: VolumeArray, part: Box) -> NDArray[Any]:
+    """The voxels of a box of a coarser level, made of those of the next finer one.
+
+    Args:
+        volume: Any, the finer level filled.
+        part: Of a level from 1 on.
+
+    Returns:
+        Axes ZYX or CZYX.
+    """
+    fine = part.level - 1
+    (z, fz), (y, fy), (x, fx) = zip(part.start, _factors(volume.volume, part.level), strict=True)
+    depth, height, width = part.shape
+    box = Box.at((z * fz, y * fy, x * fx), (depth * fz, height * fy, width * fx), fine)
+    inside = box.intersection(Box.of_shape(volume.shape(fine), fine))
+    assert inside is not None
+    finer = ts.array(volume.read(inside))
+    made: NDArray[Any] = coarser(volume.volume, finer, part.level).read().result()
+    return made

@@ -8,10 +8,20 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class ServiceSettings(BaseSettings):
-    """What every service needs to know. Each service adds its own in its settings.py."""
+class StoreAccessSettings(BaseSettings):
+    """How a worker gets at the arrays; its child processes read it from the same environment."""
 
     model_config = SettingsConfigDict(env_prefix="BIOSEGMENT_", frozen=True, extra="ignore")
+
+    store_access: Literal["auto", "direct", "stream"] = Field(
+        default="auto",
+        description="direct: read and write the store itself, or fail; stream: always through the "
+        "storage service; auto: directly where the store can be read and written, else by stream",
+    )
+
+
+class ServiceSettings(StoreAccessSettings):
+    """What every service needs to know. Each service adds its own in its settings.py."""
 
     listen: str = Field(default="127.0.0.1:0", description="host:port of this service")
     connection: Path = Field(description="Connection file: token and addresses of all services")

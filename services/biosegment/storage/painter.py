@@ -20,7 +20,6 @@ from biosegment.client.stubs import AsyncStubs
 from biosegment.runtime import log
 from biosegment.runtime.arrays import coarser
 from biosegment.runtime.bus import Message
-from biosegment.runtime.trouble import store_trouble
 from biosegment.storage.volumes import Volumes
 from biosegment.v1 import annotations_pb2, events_pb2, registry_pb2, storage_pb2
 
@@ -131,8 +130,7 @@ class Painter:
                         name=dataset.name,
                     )
                 for annotation in page.annotations:
-                    with store_trouble(f"{annotation.name} cannot be painted", volume.name):
-                        await self._apply(volume, annotation)
+                    await self._apply(volume, annotation)
                 volume.revision = page.annotations[-1].revision
                 await self._volumes.set_revision(volume.name, volume.revision)
                 _log.info("labels.painted", volume=volume.name, revision=volume.revision)
@@ -145,13 +143,14 @@ class Painter:
         box.within(shape_of(volume.levels[0].shape), volume.name)
         mask = arrays.unpack_mask(annotation.mask, annotation.compression, box.shape)
         finer = await self._volumes.open_level(volume, 0)
-        region = finer[box.slices]
-        await region.write(paint(await region.read(), mask))
-        for n in range(1, len(volume.levels)):
-            level = await self._volumes.open_level(volume, n)
-            touched = _reduced(box, volume.levels[n]).slices
-            await level[touched].write(await coarser(volume, finer, n)[touched].read())
-            finer = level
+        with self._volumes.reaching("painting"):
+            region = finer[box.slices]
+            await region.write(paint(await region.read(), mask))
+            for n in range(1, len(volume.levels)):
+                level = await self._volumes.open_level(volume, n)
+                touched = _reduced(box, volume.levels[n]).slices
+                await level[touched].write(await coarser(volume, finer, n)[touched].read())
+                finer = level
 
 
 def _reduced(box: Box, level: storage_pb2.VolumeLevel) -> Box:

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from biosegment.client import arrays
-from biosegment.client.errors import DeadlineError, InvalidArgumentError
+from biosegment.client.errors import InvalidArgumentError
 from biosegment.client.geometry import ZYX, Box, shape_of
-from biosegment.runtime.trouble import store_trouble
+from biosegment.storage.streams import in_time
 from biosegment.storage.volumes import Volumes
 from biosegment.v1 import storage_pb2, types_pb2
 
@@ -15,7 +15,6 @@ _PIECE_BYTES = 16 << 20
 MAX_WRITE_BYTES = 256 << 20
 """Bytes of one WriteRegion."""
 _WRITERS = 2
-_MESSAGE_SECONDS = 60.0
 
 
 def pieces(box: Box, chunk: ZYX, voxel_bytes: int, limit: int = _PIECE_BYTES) -> list[Box]:
@@ -106,7 +105,7 @@ class Regions:
         for channel in range(volume.channels or 1):
             lead: tuple[Any, ...] = (channel,) if volume.channels else ()
             for piece in pieces(box, shape_of(level.chunk), dtype.itemsize):
-                with store_trouble(f"{piece} of {name} cannot be read", name):
+                with self._volumes.reaching("reading"):
                     data = await store[(*lead, *piece.slices)].read(order="C")
                 raw = memoryview(data.reshape(-1)).cast("B")
                 for start in range(0, len(raw), arrays.CHUNK_BYTES):
@@ -125,7 +124,7 @@ class Regions:
             name = ""
             volume: storage_pb2.Volume | None = None
             decoder = arrays.Decoder(MAX_WRITE_BYTES)
-            async for message in _in_time(messages):
+            async for message in in_time(messages, "WriteRegion"):
                 name = name or message.name
                 if volume is None:
                     volume = await self._volumes.get(name)
@@ -136,7 +135,7 @@ class Regions:
                 raise InvalidArgumentError("The stream held no message.")
             box, data = decoder.array()
             store = await self._volumes.open_level(volume, box.level)
-            with store_trouble(f"{box} of {name} cannot be stored", name):
+            with self._volumes.reaching("writing"):
                 await store[(..., *box.slices)].write(data)
 
 
@@ -150,21 +149,3 @@ def _check_header(volume: storage_pb2.Volume, header: types_pb2.ArrayHeader) -> 
             f"is {given} with {header.channels or 'no'} channels.",
             name=volume.name,
         )
-
-
-async def _in_time(
-    messages: AsyncIterator[storage_pb2.WriteRegionRequest],
-) -> AsyncIterator[storage_pb2.WriteRegionRequest]:
-    """The messages, each of which must come within a minute: a writer holds memory."""
-    iterator = aiter(messages)
-    while True:
-        try:
-            async with asyncio.timeout(_MESSAGE_SECONDS):
-                message = await anext(iterator)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise DeadlineError(
-                f"The stream of a WriteRegion paused for more than {_MESSAGE_SECONDS:.0f} seconds."
-            ) from None
-        yield message

@@ -9,6 +9,7 @@ import grpc.aio
 
 from biosegment.client import names
 from biosegment.client.errors import InvalidArgumentError
+from biosegment.storage.objects import Objects
 from biosegment.storage.regions import Regions
 from biosegment.storage.store import Store, object_path
 from biosegment.storage.volumes import Volumes
@@ -22,10 +23,12 @@ _DEFAULT_PAGE, _MAX_PAGE = 50, 1000
 class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     """The arrays of the platform."""
 
-    def __init__(self, store: Store, volumes: Volumes) -> None:
+    def __init__(self, store: Store, volumes: Volumes, probe: pb.StoreProbe) -> None:
         self._store = store
         self._volumes = volumes
         self._regions = Regions(volumes)
+        self._objects = Objects(store)
+        self._probe = probe
 
     async def CreateVolume(
         self, request: pb.CreateVolumeRequest, context: _Context
@@ -72,14 +75,35 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     ) -> pb.ResolveVolumeResponse:
         """Says how to open a volume's levels."""
         volume, specs = await self._volumes.level_specs(request.name)
-        return pb.ResolveVolumeResponse(volume=volume, level_specs=specs)
+        return pb.ResolveVolumeResponse(volume=volume, level_specs=specs, probe=self._probe)
 
     async def ResolveObject(
         self, request: pb.ResolveObjectRequest, context: _Context
     ) -> pb.ResolveObjectResponse:
         """Says how to reach a named object."""
         spec = self._store.spec(object_path(request.name))
-        return pb.ResolveObjectResponse(kvstore_spec=json.dumps(spec))
+        return pb.ResolveObjectResponse(kvstore_spec=json.dumps(spec), probe=self._probe)
+
+    async def ReadObject(
+        self, request: pb.ReadObjectRequest, context: _Context
+    ) -> AsyncIterator[pb.ReadObjectResponse]:
+        """Streams the bytes of an object."""
+        async for data in self._objects.read(request.name):
+            yield pb.ReadObjectResponse(data=data)
+
+    async def WriteObject(
+        self, request: AsyncIterator[pb.WriteObjectRequest], context: _Context
+    ) -> pb.WriteObjectResponse:
+        """Stores an object."""
+        await self._objects.write(request)
+        return pb.WriteObjectResponse()
+
+    async def DeleteObject(
+        self, request: pb.DeleteObjectRequest, context: _Context
+    ) -> pb.DeleteObjectResponse:
+        """Removes an object, or all below a name."""
+        await self._objects.delete(request.name, below=request.below)
+        return pb.DeleteObjectResponse()
 
     async def ReadRegion(
         self, request: pb.ReadRegionRequest, context: _Context

@@ -2,9 +2,11 @@
 
 Volumes are at ``<project>/<volume>.zarr`` or ``.n5``, objects at ``<project>/objects/…``. Listing
 a key-value store lists every chunk, so each volume also has an empty key in ``<project>/index/``.
+What the store knows of itself is in ``.biosegment/``.
 """
 
 import re
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import tensorstore as ts
 
 from biosegment.client import names
 from biosegment.client.errors import InvalidArgumentError
-from biosegment.runtime.trouble import store_trouble
+from biosegment.runtime.stores import context, reaching, where_of
+from biosegment.storage import address
 from biosegment.v1 import storage_pb2
 
 EXTENSIONS = {storage_pb2.VOLUME_FORMAT_OME_ZARR: ".zarr", storage_pb2.VOLUME_FORMAT_N5: ".n5"}
@@ -21,6 +24,8 @@ _OBJECT_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _MAX_OBJECT_NAME = 512
 # The file driver writes a value under this suffix before it renames it.
 _LOCK_SUFFIX = ".__lock"
+# Tensorstore's StorageGeneration::NoValue: write only where there is nothing.
+_NO_VALUE = b"\x02"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +111,7 @@ class Store:
     @classmethod
     def of_folder(cls, folder: Path) -> "Store":
         """The store in a folder, which is made if need be."""
-        folder.mkdir(parents=True, exist_ok=True)
-        return cls({"driver": "file", "path": f"{folder.resolve()}/"})
+        return cls(address.folder_spec(folder))
 
     def spec(self, path: str) -> dict[str, Any]:
         """Kvstore spec of a path below the base."""
@@ -115,41 +119,43 @@ class Store:
 
     def uri(self, path: str) -> str:
         """A path below the base, for people and other readers."""
-        return str(ts.KvStore.Spec(self.spec(path)).url)
+        return where_of(self.spec(path))
+
+    def reaching(self, doing: str) -> AbstractContextManager[None]:
+        """Turns what tensorstore raises into the platform's errors: ``runtime.stores.reaching``."""
+        return reaching(self.uri(""), doing)
 
     async def _open(self) -> Any:
         if self._kvstore is None:
-            self._kvstore = await ts.KvStore.open(self._base)
+            self._kvstore = await ts.KvStore.open(self._base, context=context())
         return self._kvstore
 
     async def read(self, path: str) -> bytes | None:
-        """The value of a key, None if there is none.
-
-        Raises:
-            StoreError: It cannot be read.
-        """
-        with store_trouble(f"The store cannot give {path}"):
+        """The value of a key, None if there is none."""
+        with self.reaching("reading"):
             found = await (await self._open()).read(path)
         return bytes(found.value) if found.state == "value" else None
 
     async def write(self, path: str, value: bytes | None) -> None:
-        """Sets a key, whole or not at all; None removes it.
-
-        Raises:
-            StoreError: It cannot be written.
-        """
-        with store_trouble(f"The store does not take {path}"):
+        """Sets a key, whole or not at all; None removes it."""
+        with self.reaching("deleting" if value is None else "writing"):
             await (await self._open()).write(path, value)
+
+    async def write_new(self, path: str, value: bytes) -> bool:
+        """Sets a key if there is none of that name; whether it was set."""
+        with self.reaching("writing"):
+            made = await (await self._open()).write(path, value, if_equal=_NO_VALUE)
+        return bool(made.generation)
 
     async def keys(self, prefix: str) -> list[str]:
         """What follows the prefix in every key that begins with it, in order."""
-        with store_trouble(f"The store cannot list {prefix}"):
+        with self.reaching("listing"):
             found = await (await self._open()).list(_range(prefix), len(prefix))
         return sorted(key.decode() for key in found)
 
     async def delete(self, prefix: str) -> None:
         """Removes every key that begins with the prefix."""
-        with store_trouble(f"The store cannot remove {prefix}"):
+        with self.reaching("deleting"):
             await (await self._open()).delete_range(_range(prefix))
 
 

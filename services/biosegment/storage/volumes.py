@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections import defaultdict
+from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorstore as ts
 
 from biosegment.client import names
 from biosegment.client.errors import AlreadyExistsError, NotFoundError
-from biosegment.runtime.trouble import store_trouble
+from biosegment.runtime.stores import context
 from biosegment.storage import layout, request
 from biosegment.storage.store import EXTENSIONS, Place, Store, place_of
 from biosegment.v1 import storage_pb2
@@ -24,7 +25,9 @@ class Volumes:
         self._store = store
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         # Neighbouring pieces of a region share chunks; each cached chunk is checked before use.
-        self._context = ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
+        self._context = ts.Context(
+            {"cache_pool": {"total_bytes_limit": _CACHE_BYTES}}, parent=context()
+        )
 
     async def create(
         self, asked: storage_pb2.Volume, request_id: str, *, replace_unfinished: bool
@@ -61,9 +64,10 @@ class Volumes:
             await self._store.delete(place.prefix)
             await self._store.write(place.index_key, b"")
             for level in range(len(planned.levels)):
-                kvstore = self._store.spec(place.level_path(level))
-                with store_trouble(f"{asked.name} cannot be made", asked.name):
-                    await ts.open(layout.create_spec(kvstore, planned, level), create=True)
+                spec = layout.create_spec(self._store.spec(place.level_path(level)), planned, level)
+                # With "open": when an answer is lost and the request repeated, it is there.
+                with self._store.reaching("writing"):
+                    await ts.open(spec, create=True, open=True, context=self._context)
             # The volume exists from here on: its document is the last thing written.
             await self._save(place, layout.Entry(planned, request_id))
             return self._public(place, planned)
@@ -159,10 +163,14 @@ class Volumes:
     async def open_level(self, volume: storage_pb2.Volume, level: int) -> Any:
         """The tensorstore of a level, axes ZYX or CZYX."""
         place = place_of(volume.name, volume.format)
-        with store_trouble(f"Level {level} of {volume.name} cannot be opened", volume.name):
+        with self._store.reaching("opening"):
             return await ts.open(
                 self._open_spec(place, volume, level), open=True, context=self._context
             )
+
+    def reaching(self, doing: str) -> AbstractContextManager[None]:
+        """For reads and writes of what ``open_level`` gave: ``Store.reaching``."""
+        return self._store.reaching(doing)
 
     def _open_spec(self, place: Place, volume: storage_pb2.Volume, level: int) -> dict[str, Any]:
         return layout.open_spec(self._store.spec(place.level_path(level)), volume, level)

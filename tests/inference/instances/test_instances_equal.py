@@ -3,7 +3,7 @@
 import cc3d
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -97,6 +97,8 @@ def test_components_equal_those_of_the_whole(shape, block, connectivity, classes
     st.floats(0.3, 0.9),
     st.integers(1, 2),
 )
+# More ids around a block than it has voxels.
+@example((2, 3, 7), (2, 1, 1), 0, 6, 1, 0.5, 1)
 def test_holes_and_sizes_equal_those_of_the_whole(
     shape, block, seed, connectivity, least, share, classes
 ):

@@ -45,6 +45,28 @@ def up(
         ),
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    store: Annotated[
+        str | None,
+        typer.Option(
+            envvar="BIOSEGMENT_STORE",
+            help="Where the arrays lie: a folder, or s3://bucket/prefix with credentials as every "
+            "S3 client finds them.  [default: where they were, at first a folder in the home]",
+        ),
+    ] = None,
+    store_endpoint: Annotated[
+        str,
+        typer.Option(
+            envvar="BIOSEGMENT_STORE_ENDPOINT",
+            help="Address of an S3-compatible server.  [default: AWS_ENDPOINT_URL, or Amazon's]",
+        ),
+    ] = "",
+    store_region: Annotated[
+        str,
+        typer.Option(
+            envvar="BIOSEGMENT_STORE_REGION",
+            help="Region of the bucket.  [default: AWS_REGION, or found out]",
+        ),
+    ] = "",
 ) -> None:
     """Run the whole platform on this machine until Ctrl-C."""
     from biosegment.cli.up.command import run
@@ -57,6 +79,9 @@ def up(
         import_roots=import_root,
         export_roots=export_root,
         log_level=log_level,
+        store=store,
+        store_endpoint=store_endpoint,
+        store_region=store_region,
     )
 
 

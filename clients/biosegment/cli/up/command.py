@@ -24,6 +24,9 @@ def run(
     import_roots: list[Path] | None,
     export_roots: list[Path] | None,
     log_level: str,
+    store: str | None,
+    store_endpoint: str,
+    store_region: str,
 ) -> None:
     """Starts the platform, says where it is, and returns after SIGINT or SIGTERM.
 
@@ -40,6 +43,9 @@ def run(
         import_roots=import_roots or defaults.import_roots,
         export_roots=export_roots or defaults.export_roots,
         log_level=log_level,
+        store=store,
+        store_endpoint=store_endpoint,
+        store_region=store_region,
     )
     if host not in _LOOPBACK:
         tell(f"Others can reach the gateway at {host}. Its traffic, token included, is plain HTTP.")
@@ -70,6 +76,7 @@ def _announce(session: Session, platform: Platform) -> None:
                 "gateway_url": connection.gateway_url,
                 "token": connection.token,
                 "connection": str(path),
+                "store": platform.store,
             }
         )
         return
@@ -78,7 +85,8 @@ def _announce(session: Session, platform: Platform) -> None:
         f"  gateway     {connection.gateway_url}\n"
         f"  token       {connection.token}\n"
         f"  connection  {path}\n"
-        f"  logs        {platform.home.logs}\n\n"
+        f"  logs        {platform.home.logs}\n"
+        f"  store       {platform.store}\n\n"
         f"In another shell: export BIOSEGMENT_CONNECTION={path}\n"
         "  then: biosegment status\n"
         "  or in Python: from biosegment.client import Client; client = Client()\n"

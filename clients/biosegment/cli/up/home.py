@@ -33,8 +33,40 @@ class Home:
 
     @property
     def store(self) -> Path:
-        """The arrays."""
+        """The arrays, unless they are elsewhere; the storage service makes it."""
         return self.folder / "store"
+
+    def place_of_store(self, given: str | None) -> str:
+        """Where the arrays lie: as given, else as the last time, else in this folder.
+
+        Args:
+            given: A folder or an address; None or empty where nothing was said.
+
+        Raises:
+            FailedPreconditionError: The record of this home belongs to arrays elsewhere.
+        """
+        before = self._store_note.read_text().strip() if self._store_note.exists() else ""
+        if not before and self.store.is_dir():
+            before = str(self.store)
+        if not given:
+            return before or str(self.store)
+        place = given.rstrip("/") if "://" in given else str(Path(given).expanduser().absolute())
+        if before and place != before:
+            raise FailedPreconditionError(
+                f"The record in {self.folder} is about arrays in {before}, not in {place}. Leave "
+                f"--store out, choose another --home, or, if the arrays were moved there, write "
+                f"that into {self._store_note}.",
+                path=self.folder,
+            )
+        return place
+
+    def keep_place_of_store(self, place: str) -> None:
+        """Notes where the arrays lie, once it is known that they can."""
+        self._store_note.write_text(place + "\n")
+
+    @property
+    def _store_note(self) -> Path:
+        return self.folder / "store-place"
 
     @property
     def database(self) -> Path:
@@ -51,7 +83,7 @@ class Home:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.folder.chmod(0o700)
-            for folder in (self.logs, self.nats, self.store):
+            for folder in (self.logs, self.nats):
                 folder.mkdir(exist_ok=True)
             file = (self.folder / "lock").open("a+")
         except OSError as error:

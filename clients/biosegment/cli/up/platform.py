@@ -54,6 +54,10 @@ class Options:
         import_roots: Folders that imports may read from.
         export_roots: Folders that exports may write to.
         log_level: debug, info, warning or error.
+        store: Where the arrays lie, a folder or s3://bucket/prefix; None means where they were the
+            last time, else in the home.
+        store_endpoint: Address of an S3-compatible server; empty means as the environment says.
+        store_region: Region of the bucket; empty means as the environment says.
         environment: Further settings of the services, such as BIOSEGMENT_LEASE_SECONDS.
     """
 
@@ -63,6 +67,9 @@ class Options:
     import_roots: Sequence[Path] = field(default_factory=_own_roots)
     export_roots: Sequence[Path] = field(default_factory=_own_roots)
     log_level: str = "info"
+    store: str | None = None
+    store_endpoint: str = ""
+    store_region: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -78,13 +85,15 @@ class Platform:
         self.options = options or Options()
         self.home = Home(self.options.home)
         self._connection: Connection | None = None
+        self._store: str | None = None
         self._supervisor: Supervisor | None = None
 
     def start(self, timeout: float = START_SECONDS) -> None:
         """Starts every process and returns once all are healthy.
 
         Raises:
-            FailedPreconditionError: A part is not installed, or a platform runs on this home.
+            FailedPreconditionError: A part is not installed, a platform runs on this home, or the
+                store cannot be used.
             DeadlineError: Something was not healthy within the timeout.
             UnavailableError: A process keeps ending; the message has the end of its log.
         """
@@ -92,8 +101,10 @@ class Platform:
         server = nats.find_server()
         self.home.lock()
         try:
+            self._store = self.home.place_of_store(self.options.store)
             self._supervisor = Supervisor(self._specs(server), self.home.logs)
             self._supervisor.start(timeout)
+            self.home.keep_place_of_store(self._store)
             self._make_first_project()
         except BaseException:
             self.stop()
@@ -125,6 +136,17 @@ class Platform:
         if self._connection is None:
             raise FailedPreconditionError("The platform does not run.")
         return self._connection
+
+    @property
+    def store(self) -> str:
+        """Where the arrays lie, a folder or an address.
+
+        Raises:
+            FailedPreconditionError: The platform was not started.
+        """
+        if self._store is None:
+            raise FailedPreconditionError("The platform does not run.")
+        return self._store
 
     @property
     def connection_path(self) -> Path:
@@ -203,7 +225,9 @@ class Platform:
             "BIOSEGMENT_NATS_URL": f"nats://{bus_token}@127.0.0.1:{bus_port}",
             "BIOSEGMENT_CONNECTION": str(home.connection),
             "BIOSEGMENT_DATABASE_URL": f"sqlite+aiosqlite:///{home.database}",
-            "BIOSEGMENT_STORE": str(home.store),
+            "BIOSEGMENT_STORE": self.store,
+            "BIOSEGMENT_STORE_ENDPOINT": options.store_endpoint,
+            "BIOSEGMENT_STORE_REGION": options.store_region,
             "BIOSEGMENT_IMPORT_ROOTS": _joined(options.import_roots),
             "BIOSEGMENT_EXPORT_ROOTS": _joined(options.export_roots),
             "BIOSEGMENT_GATEWAY_LISTEN": f"{host}:{gateway_port}",

@@ -11,12 +11,20 @@ from pathlib import Path
 
 from biosegment.cli.up import watch
 from biosegment.cli.up.process import Process, Spec
-from biosegment.client.errors import DeadlineError, NotFoundError, UnavailableError
+from biosegment.client.errors import (
+    DeadlineError,
+    FailedPreconditionError,
+    NotFoundError,
+    UnavailableError,
+)
 
 _POLL_SECONDS = 0.1
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
 _AFTERWARDS_SECONDS = 70.0
 _KILL_SECONDS = 5.0
+CANNOT_START = 2
+"""Exit status by which a service says that it would fail the same way next time. Once all is up it
+counts as any other end: what is refused now was granted before."""
 
 
 class _Tended:
@@ -89,6 +97,7 @@ class Supervisor:
 
         Raises:
             DeadlineError: Something was not ready within the timeout; all is stopped again.
+            FailedPreconditionError: A process said that it cannot start; all is stopped again.
             UnavailableError: A process keeps ending; all is stopped again.
         """
         self._deadline = time.monotonic() + timeout
@@ -191,6 +200,11 @@ class Supervisor:
                     tended.due = None
                     process.start()
             elif (status := process.poll()) is not None:
+                if status == CANNOT_START and not self._up.is_set():
+                    raise FailedPreconditionError(
+                        f"The platform cannot start; {process.last_lines(1)}",
+                        process=process.spec.name,
+                    )
                 if process.was_killed:
                     # On purpose, through us: that says nothing of its health.
                     tended.due, tended.settled = now + _FIRST_DELAY, False

@@ -72,6 +72,9 @@ def measure(labels: NDArray[np.uint32], box: Box, shape: ZYX) -> Pieces:
 
 def _statistics(own: NDArray[np.uint32], count: int) -> dict[str, NDArray[np.int64]]:
     voxels = np.bincount(own.reshape(-1), minlength=count)
+    if count >= own.size:
+        # cc3d takes no id as high as there are voxels, as those beyond a small block can be.
+        own = np.pad(own, [(0, -(-count // own[0].size)), (0, 0), (0, 0)])
     found: Any = cc3d.statistics(own, no_slice_conversion=True)
     given = len(found["voxel_counts"])
     made = {"voxels": voxels}
