@@ -37,7 +37,7 @@ test: setup ## Lint, types, contract and every test under a minute
 test-slow: setup ## The tests over a minute
 	$(BIN)/pytest -m slow --timeout 1200
 
-chaos: setup ## Faults inflicted on the running platform, compared with peace: SEED=1 FAULTS=100 [ONLY=kind]
+chaos: setup ## Faults inflicted on the running platform, compared with peace: SEED=1 FAULTS=100 [ONLY=regex]
 	$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS) $(if $(ONLY),--only '$(ONLY)')
 
 chaos-campaign: setup ## A campaign twice, once killed in every phase; on the phantom, or DATA_ROOT=… (vnc/ in it)

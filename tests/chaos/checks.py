@@ -4,9 +4,11 @@ import asyncio
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import nats.js.api
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 
 from biosegment.client import arrays
@@ -65,6 +67,16 @@ def after_job(stand: Stand, job: jobs_pb2.Job, name: str, calm: dict[str, str]) 
     return wrong
 
 
+def after_export(stand: Stand, job: jobs_pb2.Job, calm: NDArray[np.uint8]) -> list[str]:
+    """What is wrong with an export that has ended and its file, which is removed."""
+    if job.state != SUCCEEDED:
+        return [f"{job.name} is {jobs_pb2.JobState.Name(job.state)}: {job.error.message}"]
+    path = Path(job.export_spec.destination_path)
+    same = np.array_equal(tifffile.imread(path), calm)
+    path.unlink()
+    return [] if same else [f"{path.name} differs from the volume that was exported"]
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """An event of a job's end.
@@ -121,6 +133,8 @@ def at_end(stand: Stand, jobs: dict[str, list[int]], strokes: list[Stroke]) -> l
         wrong.append(f"leases are left: {held}")
     if left := stand.rows("select job, first from run"):
         wrong.append(f"runs of blocks are left: {left}")
+    if files := sorted(path.name for path in stand.exports.iterdir()):
+        wrong.append(f"exports have left {files}")
     if left := stand.rows("select subject from outbox"):
         wrong.append(f"messages are left in the outbox: {left}")
     return wrong + _strokes(stand, strokes)

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from random import Random
 
 from biosegment.client.connection import SERVICES
+from biosegment.client.verbs.jobs import ENDED
 from biosegment.runtime.bus import Bus
 from biosegment.runtime.provision import block_subject, job_subject
-from biosegment.v1 import events_pb2
-from tests.chaos.stand import BLOCKS, LEASE_SECONDS, Stand, resize_disk
+from biosegment.v1 import events_pb2, jobs_pb2
+from tests.chaos.stand import BLOCKS, LEASE_SECONDS, Stand, insist, resize_disk
 
 Fault = Callable[[Stand, Random, str], str]
 _PAST_EVERY_TIMEOUT = 35.0
 """Seconds. The longest is that of the broker's acks, 30."""
 _TAKEOVER_SECONDS = 30.0
 _NOBODY = "nobody took it over"
+_HANGING_SECONDS = 120.0
 _SPARED_SECONDS = 60.0
 _MOST_DEATHS = 3
 
@@ -123,8 +125,45 @@ def double_messages(stand: Stand, random: Random, job: str) -> str:
     return f"{len(messages)} messages"
 
 
+def hang_service(stand: Stand, random: Random, _job: str) -> str:
+    """Stops a process of the platform for good; `up` must see that it hangs."""
+    name = random.choice([*SERVICES, "gateway", "nats"])
+    pid = stand.platform.process(name)
+    if pid is None:
+        return ""
+    stand.signal(pid, signal.SIGSTOP)
+    end = time.monotonic() + _HANGING_SECONDS
+    while time.monotonic() < end:
+        if stand.platform.process(name) not in (None, pid):
+            return f"{name}, process {pid}"
+        time.sleep(0.1)
+    raise TimeoutError(f"{name} has hung for {_HANGING_SECONDS:.0f} s and was not started anew")
+
+
 def two_holders(stand: Stand, random: Random, job: str) -> str:
     """Stops a worker that holds a block until another has taken it over, then lets it go on."""
+    return _two_holders(stand, random, job, lambda: True)
+
+
+def cancel_and_retry(stand: Stand, random: Random, job: str) -> str:
+    """The same, and the job is cancelled and retried before another takes the block over."""
+
+    def begin_again() -> bool:
+        insist(lambda: stand.client.cancel(job))
+        end = time.monotonic() + _TAKEOVER_SECONDS
+        while (state := stand.job(job).state) not in ENDED and time.monotonic() < end:
+            time.sleep(0.1)
+        if state != jobs_pb2.JOB_STATE_CANCELLED:
+            return False
+        stand.cancelled[job] += 1
+        request = jobs_pb2.RetryJobRequest(name=job, request_id=f"{job}-{time.time_ns()}")
+        insist(lambda: stand.stubs.jobs.RetryJob(request, timeout=10))
+        return True
+
+    return _two_holders(stand, random, job, begin_again)
+
+
+def _two_holders(stand: Stand, random: Random, job: str, between: Callable[[], bool]) -> str:
     pids = [stand.worker.ensure(), stand.platform.process("inference") or 0]
     random.shuffle(pids)
     held = _held_by(stand, job, pids, 5.0)
@@ -135,7 +174,7 @@ def two_holders(stand: Stand, random: Random, job: str) -> str:
     began = log.stat().st_size
     stand.signal(pid, signal.SIGSTOP)
     try:
-        how = _taken_over(stand, job, first, attempt)
+        how = _taken_over(stand, job, first, attempt) if between() else _NOBODY
     finally:
         stand.signal(pid, signal.SIGCONT)
     if how == _NOBODY:
@@ -193,6 +232,8 @@ def all_faults(*, fillable: bool) -> dict[str, tuple[Fault, int]]:
         "pause service": (pause_service, 2),
         "double and reorder": (double_messages, 4),
         "two holders": (two_holders, 5),
+        "cancel and retry": (cancel_and_retry, 4),
+        "hang": (hang_service, 1),
     }
     if fillable:
         found["disk full"] = (fill_disk, 3)

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from biosegment.client.errors import DomainError
 from biosegment.client.geometry import Box, shape_proto
 from biosegment.client.stubs import SyncStubs
 from biosegment.phantom import generate
-from biosegment.v1 import inference_pb2, jobs_pb2
+from biosegment.v1 import inference_pb2, ingest_pb2, jobs_pb2
 
 _T = TypeVar("_T")
 VOXEL = (45.0, 9.2, 9.2)
@@ -135,6 +136,7 @@ class Stand:
         worker: The second worker.
         disk: Folder of its disk.
         fillable: Whether that disk can be made full.
+        cancelled: How often each job ended cancelled, by a fault.
     """
 
     platform: Platform
@@ -143,6 +145,26 @@ class Stand:
     worker: Worker
     disk: Path
     fillable: bool
+    cancelled: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def exports(self) -> Path:
+        """The folder for exports, on the same disk."""
+        return self.disk / "exports"
+
+    def export(self, name: str) -> jobs_pb2.Job:
+        """Starts an export of the raw volume into a file of a name."""
+        project = "projects/default"
+        spec = jobs_pb2.ExportSpec(
+            volume=insist(lambda: self.client.dataset("em")).raw_volume,
+            destination_path=str(self.exports / f"{name}.tif"),
+            format="tiff",
+        )
+        request = ingest_pb2.StartExportRequest(
+            parent=project, request_id=f"{name}-export", spec=spec
+        )
+        stubs = self.stubs
+        return insist(lambda: stubs.ingest.StartExport(request, timeout=30).job)
 
     def segment(self, name: str) -> jobs_pb2.Job:
         """Starts a segmentation under a name, however often it must ask."""
@@ -193,8 +215,10 @@ def stand() -> Iterator[Stand]:
         raw = np.concatenate([np.roll(phantom.raw, 7 * n, axis=2) for n in range(depth)])
         tifffile.imwrite(files / "em.tif", raw[: SHAPE[0], : SHAPE[1], : SHAPE[2]])
         tifffile.imwrite(files / "painted.tif", phantom.raw)
+        exports = disk / "exports"
+        exports.mkdir()
         options = Options(
-            home=disk / "home", import_roots=[files], export_roots=[files], environment=_SETTINGS
+            home=disk / "home", import_roots=[files], export_roots=[exports], environment=_SETTINGS
         )
         with Platform(options) as platform, Client(platform.connection) as client:
             client.put_label_class(1, "mitochondria")

@@ -1,6 +1,7 @@
 """The supervisor with small real processes."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from biosegment.cli.up import watch
 from biosegment.cli.up.process import Process, Spec
 from biosegment.cli.up.supervisor import Supervisor
 from biosegment.client.errors import DeadlineError, NotFoundError, UnavailableError
@@ -78,6 +80,95 @@ def test_a_process_that_is_spoilt_is_started_anew_and_that_is_no_crash(tmp_path:
     with running(Supervisor([one], tmp_path, crash_limit=2)) as supervisor:
         until(lambda: words(tmp_path / "starts") == ["one"] * 4)
         assert not supervisor.wait(0.5)
+
+
+# Answers whoever connects, as long as it is not stopped.
+_ANSWERING = """
+import pathlib, socket, sys
+folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
+server = socket.create_server(("127.0.0.1", 0))
+(folder / "port.new").write_text(str(server.getsockname()[1]))
+(folder / "port.new").rename(folder / "port")
+(folder / (name + ".up")).touch()
+while True:
+    connection, _ = server.accept()
+    connection.sendall(b"here")
+    connection.close()
+"""
+
+
+def test_a_process_that_hangs_is_killed_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "PROBE_SECONDS", 1.0)
+
+    def answers(seconds: float) -> bool:
+        port = int((tmp_path / "port").read_text())
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+                return connection.recv(4) == b"here"
+        except OSError:
+            return False
+
+    one = spec(tmp_path, "one", code=_ANSWERING, answers=answers)
+    with running(Supervisor([one], tmp_path)) as supervisor:
+        process = supervisor.process("one")
+        first = process.pid
+        process.kill(signal.SIGSTOP)
+        until(lambda: process.pid not in (None, first))
+        until(lambda: answers(1.0))
+        assert f"killed process {first}: it hangs" in process.log.read_text()
+
+
+def test_a_process_that_is_slow_to_answer_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "PROBE_SECONDS", 0.02)
+    asked: list[bool] = []
+
+    def answers(_seconds: float) -> bool:
+        """One answer fewer in a row than would be a hang, again and again."""
+        asked.append(len(asked) % watch.MISSES == watch.MISSES - 1)
+        return asked[-1]
+
+    one = spec(tmp_path, "one", answers=answers)
+    with running(Supervisor([one], tmp_path)) as supervisor:
+        first = supervisor.process("one").pid
+        until(lambda: len(asked) > 10 * watch.MISSES)
+        assert supervisor.process("one").pid == first
+    assert words(tmp_path / "starts") == ["one"]
+
+
+def test_a_process_that_starts_owes_no_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "PROBE_SECONDS", 0.02)
+    asked: list[bool] = []
+
+    def answers(_seconds: float) -> bool:
+        asked.append((tmp_path / "one.up").exists())
+        return True
+
+    # The second one takes until it is told.
+    code = """
+import pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+while (folder / "starts").exists() and not (folder / "go").exists():
+    time.sleep(0.01)
+"""
+    one = spec(tmp_path, "one", code=code + _WORKER, answers=answers)
+    with running(Supervisor([one], tmp_path)) as supervisor:
+        first = supervisor.process("one").pid
+        until(lambda: len(asked) > 0)
+        (tmp_path / "one.up").unlink()
+        supervisor.process("one").kill()
+        until(lambda: supervisor.process("one").pid not in (None, first))
+        before = len(asked)
+        time.sleep(10 * watch.PROBE_SECONDS)
+        assert len(asked) <= before + 1  # One may have been on its way.
+        (tmp_path / "go").touch()
+        until(lambda: len(asked) > before + 1)
+        assert asked[-1]
 
 
 def test_stages_start_in_order_and_stop_in_reverse(tmp_path: Path) -> None:

@@ -7,13 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from biosegment.client.connection import Connection
 from biosegment.client.errors import NotFoundError
 from biosegment.client.stubs import AsyncStubs
+from biosegment.ingest.leftovers import Leftovers
 from biosegment.ingest.roots import Roots
 from biosegment.ingest.servicer import IngestServicer
 from biosegment.ingest.worker import ExportHandler, ImportHandler
+from biosegment.runtime.bus import Message
 from biosegment.runtime.child import Child
 from biosegment.runtime.server import Server
 from biosegment.runtime.worker import JobContext
@@ -22,6 +25,7 @@ from biosegment.storage.servicer import StorageServicer
 from biosegment.storage.store import Store
 from biosegment.storage.volumes import Volumes
 from biosegment.v1 import (
+    events_pb2,
     ingest_pb2_grpc,
     jobs_pb2,
     jobs_pb2_grpc,
@@ -61,6 +65,10 @@ class Record(registry_pb2_grpc.RegistryServiceServicer, jobs_pb2_grpc.JobService
         self.jobs.append(job)
         return jobs_pb2.CreateJobResponse(job=job)
 
+    async def GetJob(self, request, context):
+        (job,) = [job for job in self.jobs if job.name == request.name]
+        return jobs_pb2.GetJobResponse(job=job)
+
     async def ListJobs(self, request, context):
         return jobs_pb2.ListJobsResponse(jobs=self.jobs)
 
@@ -75,12 +83,25 @@ class Platform:
     connection: Connection
     imports: ImportHandler
     exports: ExportHandler
+    leftovers: Leftovers
 
     def context(self, job: jobs_pb2.Job, attempt: int = 1) -> JobContext:
         job.attempt = attempt
         claim = jobs_pb2.ClaimJobResponse(job=job)
         claim.lease.FromTimedelta(timedelta(seconds=30))
         return JobContext(claim, self.stubs, None, asyncio.Event())
+
+    async def end(self, job: jobs_pb2.Job, kind: int, state: int) -> None:
+        """Has the record end a job, and tells of it."""
+        (known,) = [known for known in self.record.jobs if known.name == job.name]
+        known.state = state
+        await self.tell(job, kind, state)
+
+    async def tell(self, job: jobs_pb2.Job, kind: int, state: int) -> None:
+        """Delivers the event that a job has ended."""
+        event = events_pb2.JobEnded(job=job.name, kind=kind, state=state)
+        raw = Msg(_client=None, data=event.SerializeToString())
+        await self.leftovers.on_ended(Message(raw))
 
 
 @pytest.fixture
@@ -123,6 +144,7 @@ async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
         connection,
         ImportHandler(sources, tmp_path / "connection.json", child),
         ExportHandler(targets, tmp_path / "connection.json", child),
+        Leftovers(stubs, targets),
     )
     await child.close()
     await stubs.close()

@@ -280,6 +280,7 @@ class TestExport:
         path = platform.outputs / "out.tif"
         assert result.path == str(path)
         assert result.size_bytes == path.stat().st_size
+        await platform.end(answer.job, jobs_pb2.JOB_KIND_EXPORT, jobs_pb2.JOB_STATE_SUCCEEDED)
         assert [entry.name for entry in platform.outputs.iterdir()] == ["out.tif"]
         with tifffile.TiffFile(path) as tiff:
             assert tiff.is_imagej

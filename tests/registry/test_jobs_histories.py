@@ -127,7 +127,6 @@ class History:
 
     async def retry(self) -> None:
         await self.attempt(self.kit.retry(self.job))
-        self.runs.clear()  # A retry cuts new runs, whose attempts count from the start.
 
     async def check(self) -> None:
         job = await self.kit.get(self.job)

@@ -162,8 +162,6 @@ async def test_a_job_goes_through_its_blocks_again_in_the_next_phase(kit: Kit) -
     assert (again.blocks.done, again.blocks.total) == (0, 5)
     current = await kit.claim_blocks(job, 0)
     assert current.job.blocks.phase == 1
-    # The same run and the same attempt, but of the phase before.
-    assert current.attempt == stale.attempt
     with pytest.raises(LeaseLostError):
         await kit.settle(stale, 0, [0])
     assert (await kit.get(job)).blocks.done == 0
@@ -212,3 +210,39 @@ async def test_a_million_blocks_start_with_a_frontier_and_no_pages(kit: Kit) -> 
     assert pages == 1
     assert len(bits or b"") == PAGE_BLOCKS // 8
     assert await kit.runs(job) == [0, 1, 3, 4]
+
+
+async def test_a_worker_from_before_a_cancellation_settles_nothing_after_a_retry(kit: Kit) -> None:
+    job = await planned(kit, 2)
+    stale = await kit.claim_blocks(job, 0, "zombie")
+    await kit.cancel(job)
+    await kit.lapse()
+    assert (await kit.get(job)).state == pb.JOB_STATE_CANCELLED
+    await kit.retry(job)
+    current = await kit.claim_blocks(job, 0)
+    assert current.attempt > stale.attempt
+    for done, failed in (([0], []), ([], [0]), ([], [])):
+        with pytest.raises(LeaseLostError):
+            await kit.settle(stale, 0, done, failed)
+    after = await kit.get(job)
+    assert (after.blocks.done, after.blocks.quarantined, after.blocks.frontier) == (0, 0, 2)
+    await kit.settle(current, 0, [0])
+    await work_off(kit, job)
+    assert (await kit.complete(await kit.claim(job))).state == pb.JOB_STATE_SUCCEEDED
+
+
+async def test_a_worker_of_blocks_given_up_settles_nothing_after_a_retry(kit: Kit) -> None:
+    job = await planned(kit, 2)
+    claims = []
+    for _ in range(kit.settings.max_failures):
+        claims.append(await kit.claim_blocks(job, 0))
+        await kit.lapse()
+    await work_off(kit, job)
+    await kit.complete(await kit.claim(job))
+    await kit.retry(job)
+    current = await kit.claim_blocks(job, 0)
+    for stale in claims:
+        with pytest.raises(LeaseLostError):
+            await kit.settle(stale, 0, [0])
+    await kit.settle(current, 0, [0])
+    assert (await kit.complete(await kit.claim(job))).state == pb.JOB_STATE_SUCCEEDED

@@ -1706,8 +1706,8 @@ class Job(_message.Message):
     state: Global___JobState.ValueType
     """Where it stands."""
     attempt: _builtins.int
-    """The fence: grows by one with each claim. Only the holder of the newest
-    attempt may write.
+    """The fence: grows by one with each claim, of the job or of a run of its
+    blocks, for as long as the job is kept. No number is given twice.
     """
     failures: _builtins.int
     """Tries that failed so far."""
@@ -2676,7 +2676,7 @@ class ClaimBlocksResponse(_message.Message):
     BLOCKS_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
-    """The fence of this run."""
+    """The fence of this run, counted with the attempts of the job."""
     @_builtins.property
     def job(self) -> Global___Job:
         """The job, for its spec."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from biosegment.v1 import types_pb2 as biosegment_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62iosegment/v1/storage.proto\x12\rbiosegment.v1\x1a\x19\x62iosegment/v1/types.proto\"\xe2\x02\n\x06Volume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.biosegment.v1.VolumeKind\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.biosegment.v1.VolumeState\x12+\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1b.biosegment.v1.VolumeFormat\x12*\n\tdata_type\x18\x05 \x01(\x0e\x32\x17.biosegment.v1.DataType\x12\x10\n\x08\x63hannels\x18\x06 \x01(\r\x12,\n\nvoxel_size\x18\x07 \x01(\x0b\x32\x18.biosegment.v1.VoxelSize\x12*\n\x06levels\x18\x08 \x03(\x0b\x32\x1a.biosegment.v1.VolumeLevel\x12\x10\n\x08revision\x18\t \x01(\x03\x12\x0b\n\x03uri\x18\n \x01(\t\x12\x12\n\nfill_value\x18\x0b \x01(\r\"\xad\x01\n\x0bVolumeLevel\x12#\n\x05shape\x18\x01 \x01(\x0b\x32\x14.biosegment.v1.Shape\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x14.biosegment.v1.Shape\x12(\n\nwrite_unit\x18\x03 \x01(\x0b\x32\x14.biosegment.v1.Shape\x12*\n\x0c\x64ownsampling\x18\x04 \x01(\x0b\x32\x14.biosegment.v1.Shape\"4\n\nStoreProbe\x12\x14\n\x0ckvstore_spec\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\"l\n\x13\x43reateVolumeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x06volume\x18\x02 \x01(\x0b\x32\x15.biosegment.v1.Volume\x12\x1a\n\x12replace_unfinished\x18\x03 \x01(\x08\"=\n\x14\x43reateVolumeResponse\x12%\n\x06volume\x18\x01 \x01(\x0b\x32\x15.biosegment.v1.Volume\" \n\x10GetVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11GetVolumeResponse\x12%\n\x06volume\x18\x01 \x01(\x0b\x32\x15.biosegment.v1.Volume\"K\n\x12ListVolumesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x13ListVolumesResponse\x12&\n\x07volumes\x18\x01 \x03(\x0b\x32\x15.biosegment.v1.Volume\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13\x46inishVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x14\x46inishVolumeResponse\x12%\n\x06volume\x18\x01 \x01(\x0b\x32\x15.biosegment.v1.Volume\"#\n\x13\x44\x65leteVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteVolumeResponse\"$\n\x14ResolveVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"}\n\x15ResolveVolumeResponse\x12%\n\x06volume\x18\x01 \x01(\x0b\x32\x15.biosegment.v1.Volume\x12\x13\n\x0blevel_specs\x18\x02 \x03(\t\x12(\n\x05probe\x18\x03 \x01(\x0b\x32\x19.biosegment.v1.StoreProbe\"$\n\x14ResolveObjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"W\n\x15ResolveObjectResponse\x12\x14\n\x0ckvstore_spec\x18\x01 \x01(\t\x12(\n\x05probe\x18\x02 \x01(\x0b\x32\x19.biosegment.v1.StoreProbe\"!\n\x11ReadObjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\"\n\x12ReadObjectResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"D\n\x12WriteObjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x15\n\x13WriteObjectResponse\"2\n\x13\x44\x65leteObjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62\x65low\x18\x02 \x01(\x08\"\x16\n\x14\x44\x65leteObjectResponse\"B\n\x11ReadRegionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x12.biosegment.v1.Box\">\n\x12ReadRegionResponse\x12(\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x19.biosegment.v1.ArrayChunk\"L\n\x12WriteRegionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x19.biosegment.v1.ArrayChunk\"\x15\n\x13WriteRegionResponse*_\n\x0cVolumeFormat\x12\x1d\n\x19VOLUME_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n\x16VOLUME_FORMAT_OME_ZARR\x10\x01\x12\x14\n\x10VOLUME_FORMAT_N5\x10\x02*X\n\nVolumeKind\x12\x1b\n\x17VOLUME_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11VOLUME_KIND_IMAGE\x10\x01\x12\x16\n\x12VOLUME_KIND_LABELS\x10\x02*]\n\x0bVolumeState\x12\x1c\n\x18VOLUME_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14VOLUME_STATE_WRITING\x10\x01\x12\x16\n\x12VOLUME_STATE_READY\x10\x02\x32\xe8\x08\n\x0eStorageService\x12\\\n\x0c\x43reateVolume\x12\".biosegment.v1.CreateVolumeRequest\x1a#.biosegment.v1.CreateVolumeResponse\"\x03\x90\x02\x02\x12S\n\tGetVolume\x12\x1f.biosegment.v1.GetVolumeRequest\x1a .biosegment.v1.GetVolumeResponse\"\x03\x90\x02\x01\x12Y\n\x0bListVolumes\x12!.biosegment.v1.ListVolumesRequest\x1a\".biosegment.v1.ListVolumesResponse\"\x03\x90\x02\x01\x12\\\n\x0c\x46inishVolume\x12\".biosegment.v1.FinishVolumeRequest\x1a#.biosegment.v1.FinishVolumeResponse\"\x03\x90\x02\x02\x12\\\n\x0c\x44\x65leteVolume\x12\".biosegment.v1.DeleteVolumeRequest\x1a#.biosegment.v1.DeleteVolumeResponse\"\x03\x90\x02\x02\x12_\n\rResolveVolume\x12#.biosegment.v1.ResolveVolumeRequest\x1a$.biosegment.v1.ResolveVolumeResponse\"\x03\x90\x02\x01\x12_\n\rResolveObject\x12#.biosegment.v1.ResolveObjectRequest\x1a$.biosegment.v1.ResolveObjectResponse\"\x03\x90\x02\x01\x12X\n\nReadObject\x12 .biosegment.v1.ReadObjectRequest\x1a!.biosegment.v1.ReadObjectResponse\"\x03\x90\x02\x01\x30\x01\x12[\n\x0bWriteObject\x12!.biosegment.v1.WriteObjectRequest\x1a\".biosegment.v1.WriteObjectResponse\"\x03\x90\x02\x02(\x01\x12\\\n\x0c\x44\x65leteObject\x12\".biosegment.v1.DeleteObjectRequest\x1a#.biosegment.v1.DeleteObjectResponse\"\x03\x90\x02\x02\x12X\n\nReadRegion\x12 .biosegment.v1.ReadRegionRequest\x1a!.biosegment.v1.ReadRegionResponse\"\x03\x90\x02\x01\x30\x01\x12[\n\x0bWriteRegion\x12!.biosegment.v1.WriteRegionRequest\x1a\".biosegment.v1.WriteRegionResponse\"\x03\x90\x02\x02(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62iosegment/v1/storage.proto\x12\rbiosegment.v1\x1a\x19\x62iosegment/v1/types.proto\"\xe2\x02\n\x06Volume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.biosegment.v1.VolumeKind\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.biosegment.v1.VolumeState\x12+\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1b.biosegment.v1.VolumeFormat\x12*\n\tdata_type\x18\x05 \x01(\x0e\x32\x17.biosegment.v1.DataType\x12\x10\n\x08\x63hannels\x18\x06 \x01(\r\x12,\n\nvoxel_size\x18\x07 \x01(\x0b\x32\x18.biosegment.v1.VoxelSize\x12*\n\x06levels\x18\x08 \x03(\x0b\x32\x1a.biosegment.v1.VolumeLevel\x12\x10\n\x08revision\x18\t \x01(\x03\x12\x0b\n\x03uri\x18\n \x01(\t\x12\x12\n\nfill_value\x18\x0b \x01(\r\"\xad\x01\n\x0bVolumeLevel\x12#\n\x05shape\x18\x01 \x01(\x0b\x32\x14.biosegment.v1.Shape\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x14.biosegment.v1.Shape\x12(\n\nwrite_unit\x18\x03 \x01(\x0b\x32\x14.biosegment.v1.Shape\x12*\n\x0c\x64ownsampling\x18\x04 \x01(\x0b\x32\x14.biosegment.v1.Shape\"4\n\nStoreProbe\x12\x14\n\x0ckvstore_spec\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\"l\n\x13\x43reateVolumeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x06volume\x18\x02 \x01(\x0b\x32\x15.biosegment.v1.Volume\x12\x1a\n\x12replace_unfinished\x18\x03 \x01(\x08\"=\n\x14\x43reateVolumeResponse\x12%\n\x06volume\x18\x01 \x01(\x0b\x32\x15.biosegment.v1.Volume\" \n\x10GetVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11GetVolumeResponse\x12%\n\x06volume\x18\x01 \x01(\x0b\x32\x15.biosegment.v1.Volume\"K\n\x12ListVolumesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x13ListVolumesResponse\x12&\n\x07volumes\x18\x01 \x03(\x0b\x32\x15.biosegment.v1.Volume\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13\x46inishVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x14\x46inishVolumeResponse\x12%\n\x06volume\x18\x01 \x01(\x0b\x32\x15.biosegment.v1.Volume\"?\n\x13\x44\x65leteVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1a\n\x12made_by_request_id\x18\x02 \x01(\t\"\x16\n\x14\x44\x65leteVolumeResponse\"$\n\x14ResolveVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"}\n\x15ResolveVolumeResponse\x12%\n\x06volume\x18\x01 \x01(\x0b\x32\x15.biosegment.v1.Volume\x12\x13\n\x0blevel_specs\x18\x02 \x03(\t\x12(\n\x05probe\x18\x03 \x01(\x0b\x32\x19.biosegment.v1.StoreProbe\"$\n\x14ResolveObjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"W\n\x15ResolveObjectResponse\x12\x14\n\x0ckvstore_spec\x18\x01 \x01(\t\x12(\n\x05probe\x18\x02 \x01(\x0b\x32\x19.biosegment.v1.StoreProbe\"!\n\x11ReadObjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\"\n\x12ReadObjectResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"D\n\x12WriteObjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x15\n\x13WriteObjectResponse\"2\n\x13\x44\x65leteObjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62\x65low\x18\x02 \x01(\x08\"\x16\n\x14\x44\x65leteObjectResponse\"B\n\x11ReadRegionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x12.biosegment.v1.Box\">\n\x12ReadRegionResponse\x12(\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x19.biosegment.v1.ArrayChunk\"L\n\x12WriteRegionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x19.biosegment.v1.ArrayChunk\"\x15\n\x13WriteRegionResponse*_\n\x0cVolumeFormat\x12\x1d\n\x19VOLUME_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n\x16VOLUME_FORMAT_OME_ZARR\x10\x01\x12\x14\n\x10VOLUME_FORMAT_N5\x10\x02*X\n\nVolumeKind\x12\x1b\n\x17VOLUME_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11VOLUME_KIND_IMAGE\x10\x01\x12\x16\n\x12VOLUME_KIND_LABELS\x10\x02*]\n\x0bVolumeState\x12\x1c\n\x18VOLUME_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14VOLUME_STATE_WRITING\x10\x01\x12\x16\n\x12VOLUME_STATE_READY\x10\x02\x32\xe8\x08\n\x0eStorageService\x12\\\n\x0c\x43reateVolume\x12\".biosegment.v1.CreateVolumeRequest\x1a#.biosegment.v1.CreateVolumeResponse\"\x03\x90\x02\x02\x12S\n\tGetVolume\x12\x1f.biosegment.v1.GetVolumeRequest\x1a .biosegment.v1.GetVolumeResponse\"\x03\x90\x02\x01\x12Y\n\x0bListVolumes\x12!.biosegment.v1.ListVolumesRequest\x1a\".biosegment.v1.ListVolumesResponse\"\x03\x90\x02\x01\x12\\\n\x0c\x46inishVolume\x12\".biosegment.v1.FinishVolumeRequest\x1a#.biosegment.v1.FinishVolumeResponse\"\x03\x90\x02\x02\x12\\\n\x0c\x44\x65leteVolume\x12\".biosegment.v1.DeleteVolumeRequest\x1a#.biosegment.v1.DeleteVolumeResponse\"\x03\x90\x02\x02\x12_\n\rResolveVolume\x12#.biosegment.v1.ResolveVolumeRequest\x1a$.biosegment.v1.ResolveVolumeResponse\"\x03\x90\x02\x01\x12_\n\rResolveObject\x12#.biosegment.v1.ResolveObjectRequest\x1a$.biosegment.v1.ResolveObjectResponse\"\x03\x90\x02\x01\x12X\n\nReadObject\x12 .biosegment.v1.ReadObjectRequest\x1a!.biosegment.v1.ReadObjectResponse\"\x03\x90\x02\x01\x30\x01\x12[\n\x0bWriteObject\x12!.biosegment.v1.WriteObjectRequest\x1a\".biosegment.v1.WriteObjectResponse\"\x03\x90\x02\x02(\x01\x12\\\n\x0c\x44\x65leteObject\x12\".biosegment.v1.DeleteObjectRequest\x1a#.biosegment.v1.DeleteObjectResponse\"\x03\x90\x02\x02\x12X\n\nReadRegion\x12 .biosegment.v1.ReadRegionRequest\x1a!.biosegment.v1.ReadRegionResponse\"\x03\x90\x02\x01\x30\x01\x12[\n\x0bWriteRegion\x12!.biosegment.v1.WriteRegionRequest\x1a\".biosegment.v1.WriteRegionResponse\"\x03\x90\x02\x02(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,12 +56,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STORAGESERVICE'].methods_by_name['ReadRegion']._serialized_options = b'\220\002\001'
   _globals['_STORAGESERVICE'].methods_by_name['WriteRegion']._loaded_options = None
   _globals['_STORAGESERVICE'].methods_by_name['WriteRegion']._serialized_options = b'\220\002\002'
-  _globals['_VOLUMEFORMAT']._serialized_start=2018
-  _globals['_VOLUMEFORMAT']._serialized_end=2113
-  _globals['_VOLUMEKIND']._serialized_start=2115
-  _globals['_VOLUMEKIND']._serialized_end=2203
-  _globals['_VOLUMESTATE']._serialized_start=2205
-  _globals['_VOLUMESTATE']._serialized_end=2298
+  _globals['_VOLUMEFORMAT']._serialized_start=2046
+  _globals['_VOLUMEFORMAT']._serialized_end=2141
+  _globals['_VOLUMEKIND']._serialized_start=2143
+  _globals['_VOLUMEKIND']._serialized_end=2231
+  _globals['_VOLUMESTATE']._serialized_start=2233
+  _globals['_VOLUMESTATE']._serialized_end=2326
   _globals['_VOLUME']._serialized_start=74
   _globals['_VOLUME']._serialized_end=428
   _globals['_VOLUMELEVEL']._serialized_start=431
@@ -85,37 +85,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINISHVOLUMERESPONSE']._serialized_start=1129
   _globals['_FINISHVOLUMERESPONSE']._serialized_end=1190
   _globals['_DELETEVOLUMEREQUEST']._serialized_start=1192
-  _globals['_DELETEVOLUMEREQUEST']._serialized_end=1227
-  _globals['_DELETEVOLUMERESPONSE']._serialized_start=1229
-  _globals['_DELETEVOLUMERESPONSE']._serialized_end=1251
-  _globals['_RESOLVEVOLUMEREQUEST']._serialized_start=1253
-  _globals['_RESOLVEVOLUMEREQUEST']._serialized_end=1289
-  _globals['_RESOLVEVOLUMERESPONSE']._serialized_start=1291
-  _globals['_RESOLVEVOLUMERESPONSE']._serialized_end=1416
-  _globals['_RESOLVEOBJECTREQUEST']._serialized_start=1418
-  _globals['_RESOLVEOBJECTREQUEST']._serialized_end=1454
-  _globals['_RESOLVEOBJECTRESPONSE']._serialized_start=1456
-  _globals['_RESOLVEOBJECTRESPONSE']._serialized_end=1543
-  _globals['_READOBJECTREQUEST']._serialized_start=1545
-  _globals['_READOBJECTREQUEST']._serialized_end=1578
-  _globals['_READOBJECTRESPONSE']._serialized_start=1580
-  _globals['_READOBJECTRESPONSE']._serialized_end=1614
-  _globals['_WRITEOBJECTREQUEST']._serialized_start=1616
-  _globals['_WRITEOBJECTREQUEST']._serialized_end=1684
-  _globals['_WRITEOBJECTRESPONSE']._serialized_start=1686
-  _globals['_WRITEOBJECTRESPONSE']._serialized_end=1707
-  _globals['_DELETEOBJECTREQUEST']._serialized_start=1709
-  _globals['_DELETEOBJECTREQUEST']._serialized_end=1759
-  _globals['_DELETEOBJECTRESPONSE']._serialized_start=1761
-  _globals['_DELETEOBJECTRESPONSE']._serialized_end=1783
-  _globals['_READREGIONREQUEST']._serialized_start=1785
-  _globals['_READREGIONREQUEST']._serialized_end=1851
-  _globals['_READREGIONRESPONSE']._serialized_start=1853
-  _globals['_READREGIONRESPONSE']._serialized_end=1915
-  _globals['_WRITEREGIONREQUEST']._serialized_start=1917
-  _globals['_WRITEREGIONREQUEST']._serialized_end=1993
-  _globals['_WRITEREGIONRESPONSE']._serialized_start=1995
-  _globals['_WRITEREGIONRESPONSE']._serialized_end=2016
-  _globals['_STORAGESERVICE']._serialized_start=2301
-  _globals['_STORAGESERVICE']._serialized_end=3429
+  _globals['_DELETEVOLUMEREQUEST']._serialized_end=1255
+  _globals['_DELETEVOLUMERESPONSE']._serialized_start=1257
+  _globals['_DELETEVOLUMERESPONSE']._serialized_end=1279
+  _globals['_RESOLVEVOLUMEREQUEST']._serialized_start=1281
+  _globals['_RESOLVEVOLUMEREQUEST']._serialized_end=1317
+  _globals['_RESOLVEVOLUMERESPONSE']._serialized_start=1319
+  _globals['_RESOLVEVOLUMERESPONSE']._serialized_end=1444
+  _globals['_RESOLVEOBJECTREQUEST']._serialized_start=1446
+  _globals['_RESOLVEOBJECTREQUEST']._serialized_end=1482
+  _globals['_RESOLVEOBJECTRESPONSE']._serialized_start=1484
+  _globals['_RESOLVEOBJECTRESPONSE']._serialized_end=1571
+  _globals['_READOBJECTREQUEST']._serialized_start=1573
+  _globals['_READOBJECTREQUEST']._serialized_end=1606
+  _globals['_READOBJECTRESPONSE']._serialized_start=1608
+  _globals['_READOBJECTRESPONSE']._serialized_end=1642
+  _globals['_WRITEOBJECTREQUEST']._serialized_start=1644
+  _globals['_WRITEOBJECTREQUEST']._serialized_end=1712
+  _globals['_WRITEOBJECTRESPONSE']._serialized_start=1714
+  _globals['_WRITEOBJECTRESPONSE']._serialized_end=1735
+  _globals['_DELETEOBJECTREQUEST']._serialized_start=1737
+  _globals['_DELETEOBJECTREQUEST']._serialized_end=1787
+  _globals['_DELETEOBJECTRESPONSE']._serialized_start=1789
+  _globals['_DELETEOBJECTRESPONSE']._serialized_end=1811
+  _globals['_READREGIONREQUEST']._serialized_start=1813
+  _globals['_READREGIONREQUEST']._serialized_end=1879
+  _globals['_READREGIONRESPONSE']._serialized_start=1881
+  _globals['_READREGIONRESPONSE']._serialized_end=1943
+  _globals['_WRITEREGIONREQUEST']._serialized_start=1945
+  _globals['_WRITEREGIONREQUEST']._serialized_end=2021
+  _globals['_WRITEREGIONRESPONSE']._serialized_start=2023
+  _globals['_WRITEREGIONRESPONSE']._serialized_end=2044
+  _globals['_STORAGESERVICE']._serialized_start=2329
+  _globals['_STORAGESERVICE']._serialized_end=3457
 # @@protoc_insertion_point(module_scope)

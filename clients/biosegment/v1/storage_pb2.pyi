@@ -454,16 +454,22 @@ class DeleteVolumeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    MADE_BY_REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/volumes/v"""
+    made_by_request_id: _builtins.str
+    """Remove it only if the CreateVolume with this request_id made it; another
+    stays, which is no error. Empty: whoever made it.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        made_by_request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["made_by_request_id", b"made_by_request_id", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

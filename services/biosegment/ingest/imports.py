@@ -1,6 +1,7 @@
 """Checks an import before there is a job."""
 
 import asyncio
+import uuid
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
@@ -49,6 +50,18 @@ def label_view(dataset: str) -> str:
     project, identity = names.parse(names.DATASET, dataset)
     names.check_id(f"{identity}-labels", "label volume of the data set")
     return names.VOLUME.format(project, f"{identity}-labels")
+
+
+def request_id(job: str, volume: str) -> str:
+    """Id of the request by which every attempt of a job makes a volume.
+
+    It comes from the job, so that no other job's volume is ever taken for one of it.
+
+    Args:
+        job: projects/p/jobs/j
+        volume: projects/p/volumes/v
+    """
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{job}/{volume}"))
 
 
 async def look(path: str, roots: Roots) -> TiffStack:

@@ -11,6 +11,13 @@ from biosegment.client.errors import (
 )
 
 
+def taken(path: str) -> AlreadyExistsError:
+    """The error that something is where an export was to be."""
+    return AlreadyExistsError(
+        f"{path} exists already; exports never overwrite. Choose another name.", path=path
+    )
+
+
 class Roots:
     """The allowed folders of one purpose. Symbolic links are followed before comparing."""
 
@@ -26,7 +33,7 @@ class Roots:
             InvalidArgumentError: It is not absolute, or there is nothing.
             PathNotAllowedError: It lies outside the roots.
         """
-        real = self._inside(path)
+        real = self.inside(path)
         if not real.exists():
             raise InvalidArgumentError(f"There is no file or folder {path}.", path=path)
         return real
@@ -39,18 +46,22 @@ class Roots:
             PathNotAllowedError: It lies outside the roots.
             AlreadyExistsError: Something is there.
         """
-        real = self._inside(path)
+        real = self.inside(path)
         if os.path.lexists(path) or real.exists():
-            raise AlreadyExistsError(
-                f"{path} exists already; exports never overwrite. Choose another name.", path=path
-            )
+            raise taken(path)
         if not real.parent.is_dir():
             raise InvalidArgumentError(
                 f"The folder {real.parent} does not exist; make it first.", path=path
             )
         return real
 
-    def _inside(self, path: str) -> Path:
+    def inside(self, path: str) -> Path:
+        """The real path of something, there or not.
+
+        Raises:
+            InvalidArgumentError: It is not absolute.
+            PathNotAllowedError: It lies outside the roots.
+        """
         if "\0" in path or not Path(path).is_absolute():
             raise InvalidArgumentError(
                 f'"{path[:200]}" is not an absolute path on the machine of the ingest service.',

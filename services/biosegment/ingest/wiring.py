@@ -1,17 +1,19 @@
 """Puts the ingest service together."""
 
+from biosegment.ingest.leftovers import Leftovers
 from biosegment.ingest.roots import Roots
 from biosegment.ingest.servicer import IngestServicer
 from biosegment.ingest.settings import IngestSettings
 from biosegment.ingest.worker import ExportHandler, ImportHandler
 from biosegment.runtime.app import App
 from biosegment.runtime.child import Child
+from biosegment.runtime.events import EventConsumer
 from biosegment.runtime.worker import JobHandler, JobWorker
 from biosegment.v1 import ingest_pb2_grpc
 
 
 async def setup(app: App, settings: IngestSettings) -> None:
-    """Adds servicer and workers."""
+    """Adds servicer, workers and what tidies up after them."""
     sources = Roots(settings.import_roots, "BIOSEGMENT_IMPORT_ROOTS")
     destinations = Roots(settings.export_roots, "BIOSEGMENT_EXPORT_ROOTS")
     app.add_servicer(
@@ -19,6 +21,8 @@ async def setup(app: App, settings: IngestSettings) -> None:
         IngestServicer(app.stubs, sources, destinations),
         "biosegment.v1.IngestService",
     )
+    left = Leftovers(app.stubs, destinations)
+    app.add_loop("leftovers", EventConsumer(app.bus, "ingest", left.on_ended).run)
     importing, exporting = Child("import"), Child("export")
     app.on_close(importing.close)
     app.on_close(exporting.close)

@@ -1,15 +1,12 @@
 """Handlers of import and export jobs."""
 
 import asyncio
-import shutil
-import uuid
 from pathlib import Path
 
 from biosegment.client import arrays
 from biosegment.client.errors import DomainError
 from biosegment.client.geometry import shape_proto
-from biosegment.client.stubs import AsyncStubs
-from biosegment.ingest import exports, imports
+from biosegment.ingest import exports, imports, leftovers
 from biosegment.ingest.roots import Roots
 from biosegment.ingest.tiff_source import TiffStack
 from biosegment.runtime import log
@@ -30,17 +27,18 @@ class ImportHandler:
 
     async def __call__(self, ctx: JobContext) -> jobs_pb2.JobResult:
         """Makes the volumes, fills the raw one, finishes it."""
-        spec, made = ctx.job.import_spec, list[str]()
         try:
-            return await self._run(ctx, spec, made)
+            return await self._run(ctx, ctx.job.import_spec)
         except Exception as error:
             if _is_last(ctx, error):
-                await _delete(ctx.stubs, made)
+                # Before the job ends, so that the names are free when people hear of it.
+                try:
+                    await leftovers.remove_volumes(ctx.stubs, ctx.job)
+                except DomainError as trouble:
+                    _log.warning("import.left_behind", job=ctx.job.name, error=trouble.message)
             raise
 
-    async def _run(
-        self, ctx: JobContext, spec: jobs_pb2.ImportSpec, made: list[str]
-    ) -> jobs_pb2.JobResult:
+    async def _run(self, ctx: JobContext, spec: jobs_pb2.ImportSpec) -> jobs_pb2.JobResult:
         stack = await imports.look(spec.source_path, self._roots)
         classes: list[int] | None = None
         kind = storage_pb2.VOLUME_KIND_IMAGE
@@ -49,10 +47,10 @@ class ImportHandler:
             classes = await imports.known_classes(ctx.stubs, project)
             kind = storage_pb2.VOLUME_KIND_LABELS
         volume = _describe(spec, stack, kind)
-        await _make(ctx, volume, made)
+        await _make(ctx, volume)
         if classes is None:
             view = _describe_view(spec, stack)
-            await _make(ctx, view, made)
+            await _make(ctx, view)
             # Nothing is ever missing in a view: what nobody labelled reads as not labelled.
             await ctx.stubs.storage.FinishVolume(storage_pb2.FinishVolumeRequest(name=view.name))
         read = await ctx.run_child(
@@ -97,16 +95,12 @@ def _describe_view(spec: jobs_pb2.ImportSpec, stack: TiffStack) -> storage_pb2.V
     )
 
 
-async def _make(ctx: JobContext, volume: storage_pb2.Volume, made: list[str]) -> None:
-    """Creates a volume, or takes up the one that an earlier attempt of this job created.
-
-    The request id comes from the job, so that no other job's volume is ever taken for ours.
-    """
-    request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{ctx.job.name}/{volume.name}"))
+async def _make(ctx: JobContext, volume: storage_pb2.Volume) -> None:
+    """Creates a volume, or takes up the one that an earlier attempt of this job created."""
+    request_id = imports.request_id(ctx.job.name, volume.name)
     await ctx.stubs.storage.CreateVolume(
         storage_pb2.CreateVolumeRequest(volume=volume, request_id=request_id)
     )
-    made.append(volume.name)
 
 
 def _is_last(ctx: JobContext, error: Exception) -> bool:
@@ -115,14 +109,6 @@ def _is_last(ctx: JobContext, error: Exception) -> bool:
         return not ctx.released
     permanent = isinstance(error, DomainError) and not error.retryable
     return permanent or ctx.job.failures + 1 >= ctx.job.max_failures
-
-
-async def _delete(stubs: AsyncStubs, volumes: list[str]) -> None:
-    for name in volumes:
-        try:
-            await stubs.storage.DeleteVolume(storage_pb2.DeleteVolumeRequest(name=name))
-        except DomainError as error:
-            _log.warning("import.left_behind", volume=name, error=error.message)
 
 
 class ExportHandler:
@@ -134,33 +120,33 @@ class ExportHandler:
         self._child = child
 
     async def __call__(self, ctx: JobContext) -> jobs_pb2.JobResult:
-        """Writes beside the destination, then renames."""
-        spec, job = ctx.job.export_spec, ctx.job
-        destination = self._roots.new(spec.destination_path)
-        draft = exports.draft_path(destination, job.name, job.attempt)
+        """Writes beside the destination, then puts it there."""
+        spec, name = ctx.job.export_spec, ctx.job.name
+        destination = self._roots.inside(spec.destination_path)
         # Earlier attempts lost their lease; what a killed one left is nobody's.
-        pattern = exports.draft_pattern(destination, job.name)
-        for stale in await asyncio.to_thread(lambda: list(destination.parent.glob(pattern))):
-            await asyncio.to_thread(_remove, stale)
-        try:
-            size = await ctx.run_child(
-                self._child,
-                "biosegment.ingest.child:run_export",
-                connection=str(self._connection),
-                volume=spec.volume,
-                path=str(draft),
-                file_format=spec.format,
-            )
+        await asyncio.to_thread(exports.remove_drafts, destination, name)
+        size = await asyncio.to_thread(exports.placed, destination, name)
+        if size is None:
             self._roots.new(spec.destination_path)
-            await asyncio.to_thread(draft.rename, destination)
-        finally:
-            await asyncio.shield(asyncio.to_thread(_remove, draft))
+            size = await self._write(ctx, destination)
         result = jobs_pb2.ExportResult(path=str(destination), size_bytes=size)
         return jobs_pb2.JobResult(export_result=result)
 
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    async def _write(self, ctx: JobContext, destination: Path) -> int:
+        spec, job = ctx.job.export_spec, ctx.job
+        draft = exports.draft_path(destination, job.name, job.attempt)
+        try:
+            size = int(
+                await ctx.run_child(
+                    self._child,
+                    "biosegment.ingest.child:run_export",
+                    connection=str(self._connection),
+                    volume=spec.volume,
+                    path=str(draft),
+                    file_format=spec.format,
+                )
+            )
+            await asyncio.to_thread(exports.place, draft, destination, job.name, size)
+            return size
+        finally:
+            await asyncio.shield(asyncio.to_thread(exports.remove, draft))

@@ -88,6 +88,7 @@ def consumers() -> list[tuple[str, ConsumerConfig]]:
         *((JOBS, pull(f"jobs-{kind}", job_subject(kind))) for kind in KINDS),
         *((JOBS, pull(f"blocks-{kind}", block_subject(kind))) for kind in BLOCK_KINDS),
         (EVENTS, pull("storage", "biosegment.events.annotation.committed")),
+        (EVENTS, pull("ingest", "biosegment.events.job.ended")),
         (EVENTS, pull("acquisition", "biosegment.events.>")),
     ]
 

@@ -67,7 +67,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self, request: pb.DeleteVolumeRequest, context: _Context
     ) -> pb.DeleteVolumeResponse:
         """Removes a volume."""
-        await self._volumes.delete(request.name)
+        await self._volumes.delete(request.name, made_by=request.made_by_request_id)
         return pb.DeleteVolumeResponse()
 
     async def ResolveVolume(

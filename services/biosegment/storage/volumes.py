@@ -135,9 +135,18 @@ class Volumes:
             entry.volume.revision = revision
             await self._save(place, entry)
 
-    async def delete(self, name: str) -> None:
-        """Removes a volume; one that is not there is no error."""
+    async def delete(self, name: str, *, made_by: str = "") -> None:
+        """Removes a volume; one that is not there is no error.
+
+        Args:
+            name: projects/p/volumes/v
+            made_by: Only where the request of this id made it; "" for any.
+        """
         async with self._locks[name]:
+            if made_by:
+                found = await self._find(name)
+                if found is None or found[1].request_id != made_by:
+                    return
             for volume_format in EXTENSIONS:
                 await self._remove(place_of(name, volume_format))
 

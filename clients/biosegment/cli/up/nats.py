@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -39,6 +40,18 @@ def find_server() -> str:
         )
     _check_version(found)
     return found
+
+
+def greets(port: int, seconds: float) -> bool:
+    """Whether the server on 127.0.0.1 says hello within some seconds, as it does to each client.
+
+    A server that is stopped still has its connections accepted, by the kernel.
+    """
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+            return connection.recv(4) == b"INFO"
+    except OSError:
+        return False
 
 
 def _check_version(program: str) -> None:

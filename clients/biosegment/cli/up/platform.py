@@ -1,6 +1,7 @@
 """The platform on one machine, for `biosegment up`, for the demo and for tests."""
 
 import contextlib
+import http.client
 import importlib.util
 import os
 import signal
@@ -241,6 +242,7 @@ class Platform:
                 command=(server, "-c", str(config)),
                 stage=0,
                 ready=lambda: listening("127.0.0.1", bus_port),
+                answers=lambda seconds: nats.greets(bus_port, seconds),
                 spoilt=nats.WasFull(home.nats),
                 environment=environment,
                 afterwards=(*python, "biosegment.runtime.provision"),
@@ -253,7 +255,8 @@ class Platform:
                     name=name,
                     command=(*python, f"biosegment.{name}"),
                     stage=_STAGES[name],
-                    ready=_Serving(connection, name),
+                    ready=(serving := _Serving(connection, name)),
+                    answers=serving.answers,
                     environment=environment | listen,
                 )
             )
@@ -262,7 +265,8 @@ class Platform:
                 name="gateway",
                 command=(*python, "biosegment.gateway"),
                 stage=_STAGES["gateway"],
-                ready=lambda: _answers(f"{connection.gateway_url}/version"),
+                ready=lambda: _answers(f"{connection.gateway_url}/version", 2.0),
+                answers=lambda seconds: _answers(f"{connection.gateway_url}/version", seconds),
                 environment=environment,
             )
         )
@@ -295,14 +299,20 @@ class _Serving:
         # A plain connection is tried first: gRPC would wait and retry by itself.
         return listening(host, int(port)) and check(self._connection, self._service) == "serving"
 
+    def answers(self, seconds: float) -> bool:
+        """Whether it answers a health check at all: one that drains is not hanging."""
+        from biosegment.client.health import check
 
-def _answers(url: str) -> bool:
+        return check(self._connection, self._service, seconds) != "unreachable"
+
+
+def _answers(url: str, seconds: float) -> bool:
     # Whatever proxy the environment names, this is our own port.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(url, timeout=2.0) as response:
+        with direct.open(url, timeout=seconds) as response:
             return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+    except (urllib.error.URLError, http.client.HTTPException, OSError):
         return False
 
 

@@ -26,6 +26,8 @@ class Spec:
             descending order.
         ready: Whether the process does its work now; called every now and then.
         spoilt: Whether the process must be started anew though it runs; called all the while.
+        answers: Whether the process gives any answer within so many seconds; asked every now and
+            then once it has been ready, in another thread. One that hangs is killed.
         environment: Added to the environment of this process.
         afterwards: Command to run to its end each time the process has become ready.
     """
@@ -35,12 +37,16 @@ class Spec:
     stage: int
     ready: Callable[[], bool]
     spoilt: Callable[[], bool] = lambda: False
+    answers: Callable[[float], bool] = lambda _seconds: True
     environment: Mapping[str, str] = field(default_factory=dict)
     afterwards: tuple[str, ...] = ()
 
 
 class Process:
-    """A running, or dead, instance of a Spec. Used by one thread, except for ``kill``."""
+    """A running, or dead, instance of a Spec.
+
+    Used by one thread, except for ``pid``, ``kill`` and ``note``.
+    """
 
     def __init__(self, spec: Spec, log: Path) -> None:
         self.spec = spec
@@ -105,6 +111,11 @@ class Process:
             os.killpg(self._running.pid, signal.SIGKILL)
             self._running.wait()
             return False
+
+    def note(self, text: str) -> None:
+        """Adds a line to its log file."""
+        with self.log.open("a") as log:
+            log.write(f"{text}\n")
 
     def last_lines(self, count: int = 5) -> str:
         """The end of its log file."""

@@ -1,4 +1,4 @@
-"""Starts processes in stages, restarts the ones that die, stops all of them in order.
+"""Starts processes in stages, restarts the ones that die or hang, stops all of them in order.
 
 One thread owns every process: the kernel ties a child to the *thread* that started it.
 """
@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+from biosegment.cli.up import watch
 from biosegment.cli.up.process import Process, Spec
 from biosegment.client.errors import (
     DeadlineError,
@@ -35,6 +36,10 @@ class _Tended:
         self._crashes: deque[float] = deque()
         self.due: float | None = None
         self.settled = False
+
+    def is_settled(self) -> bool:
+        """Whether it has been ready since it was last started."""
+        return self.settled
 
     def crashed(self, now: float) -> int:
         """Notes a crash and plans the restart; how many there were within the window."""
@@ -82,6 +87,10 @@ class Supervisor:
         self._ended = threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        self._watches = [
+            watch.Watch(tended.process, tended.is_settled, self._stopping)
+            for tended in self._tended.values()
+        ]
 
     def start(self, timeout: float) -> None:
         """Starts everything and returns once all is ready.
@@ -134,13 +143,20 @@ class Supervisor:
     def _run(self) -> None:
         try:
             self._bring_up()
+            for each in self._watches:
+                each.start()
             self._up.set()
             while not self._stopping.wait(_POLL_SECONDS):
                 self._tend()
         except Exception as error:  # noqa: BLE001 - handed to the thread that waits
             self._failure = error
         finally:
+            self._stopping.set()
             self._bring_down()
+            for each in self._watches:
+                # What it waits for is gone, so it ends soon.
+                if each.ident is not None:
+                    each.join(watch.PROBE_SECONDS)
             self._ended.set()
             self._up.set()
 

@@ -53,7 +53,10 @@ async def claim(
             name=job,
         )
     ledger = await session.get_one(LedgerRow, job)
-    run.attempt += 1
+    # One count for the job and all its runs, which a retry does not begin anew: no worker from
+    # before a cancellation ever has the number of a later holder.
+    row.attempt += 1
+    run.attempt = row.attempt
     run.holder = holder
     run.lease_until = now() + timedelta(seconds=lease)
     grid = ledgers.grid_of(ledger)
