@@ -1,8 +1,11 @@
 """What a segmentation can be asked for, on the running platform."""
 
+from typing import Any, Literal
+
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 
 from biosegment.client.errors import FailedPreconditionError
 from biosegment.client.geometry import Box
@@ -38,6 +41,28 @@ def test_a_mask_says_where_to_look(world: World) -> None:
         client.segment("unet/1", "em", mask="em-labels")
     with pytest.raises(FailedPreconditionError, match="does not cover"):
         client.segment("unet/1", "tissue", mask="em-raw")
+
+
+def test_an_average_over_flips_is_the_same_of_a_flipped_volume(world: World) -> None:
+    client = world.client
+    tifffile.imwrite(world.folder / "flipped.tif", world.raw[:, ::-1])
+    client.wait(
+        client.import_volume(world.folder / "flipped.tif", dataset="flipped", voxel_size=VOXEL)
+    )
+
+    def made(dataset: str, augment: Literal["flips"] | None) -> NDArray[Any]:
+        name = augment or "as-it-is"
+        job = client.segment("unet/1", dataset, segmentation=name, augment=augment)
+        done = client.wait(job, timeout=120)
+        assert done.state == jobs_pb2.JOB_STATE_SUCCEEDED, done.error.message
+        return client.read(done.result.segment_result.volume)
+
+    straight, flipped = made("em", "flips"), made("flipped", "flips")
+    # But for voxels on the edge between classes, where rounding decides.
+    assert np.mean(straight != flipped[:, ::-1]) < 1e-3
+    assert np.mean(straight != made("em", None)) > 1e-2
+    with pytest.raises(FailedPreconditionError, match="times longer than wide"):
+        client.segment("unet/1", "em", three_orientations=True)
 
 
 def test_padding_and_what_is_outside_of_a_mask_are_skipped_and_counted(world: World) -> None:

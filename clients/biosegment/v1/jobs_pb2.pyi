@@ -213,6 +213,30 @@ TRIAL_STATE_FAILED: TrialState.ValueType  # 4
 """Could not be trained."""
 Global___TrialState: _TypeAlias = TrialState  # noqa: Y015
 
+class _Augmentation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AugmentationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Augmentation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AUGMENTATION_UNSPECIFIED: _Augmentation.ValueType  # 0
+    """As they are."""
+    AUGMENTATION_FLIPS: _Augmentation.ValueType  # 1
+    """Flipped along each axis that the network convolves: four ways, or eight."""
+    AUGMENTATION_TURNS: _Augmentation.ValueType  # 2
+    """Flipped and turned by quarters in the plane: eight ways, or sixteen."""
+
+class Augmentation(_Augmentation, metaclass=_AugmentationEnumTypeWrapper):
+    """Ways to look at sections. The network runs once for each."""
+
+AUGMENTATION_UNSPECIFIED: Augmentation.ValueType  # 0
+"""As they are."""
+AUGMENTATION_FLIPS: Augmentation.ValueType  # 1
+"""Flipped along each axis that the network convolves: four ways, or eight."""
+AUGMENTATION_TURNS: Augmentation.ValueType  # 2
+"""Flipped and turned by quarters in the plane: eight ways, or sixteen."""
+Global___Augmentation: _TypeAlias = Augmentation  # noqa: Y015
+
 class _JobStage:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1332,6 +1356,8 @@ class SegmentSpec(_message.Message):
     ENTROPY_VOLUME_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
     MASK_VOLUME_FIELD_NUMBER: _builtins.int
+    AUGMENTATION_FIELD_NUMBER: _builtins.int
+    THREE_ORIENTATIONS_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """The data set."""
     version: _builtins.str
@@ -1351,6 +1377,14 @@ class SegmentSpec(_message.Message):
     has the data set's voxels, or ones larger by whole numbers, over the same
     extent. Elsewhere the output is 0, and blocks wholly outside are not read.
     Empty means everywhere.
+    """
+    augmentation: Global___Augmentation.ValueType
+    """Other ways to look at each section, over which class probabilities are
+    averaged; absent means none.
+    """
+    three_orientations: _builtins.bool
+    """Average over sections along z, y and x, for networks of sections and
+    voxels that are nearly as long as wide.
     """
     @_builtins.property
     def box(self) -> _types_pb2.Box:
@@ -1376,10 +1410,12 @@ class SegmentSpec(_message.Message):
         entropy_volume: _builtins.str = ...,
         round: _builtins.str = ...,
         mask_volume: _builtins.str = ...,
+        augmentation: Global___Augmentation.ValueType = ...,
+        three_orientations: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "box", b"box", "dataset", b"dataset", "entropy_volume", b"entropy_volume", "mask_volume", b"mask_volume", "round", b"round", "segmentation", b"segmentation", "version", b"version", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["augmentation", b"augmentation", "block", b"block", "box", b"box", "dataset", b"dataset", "entropy_volume", b"entropy_volume", "mask_volume", b"mask_volume", "round", b"round", "segmentation", b"segmentation", "three_orientations", b"three_orientations", "version", b"version", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,7 +9,7 @@ from biosegment.client import arrays, names
 from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of, shape_proto
 from biosegment.client.stubs import AsyncStubs
-from biosegment.inference import masks
+from biosegment.inference import masks, views
 from biosegment.inference.child.uniform import KEPT_BYTES
 from biosegment.inference.settings import InferenceSettings
 from biosegment.inference.subjects import Subject, look_up
@@ -70,8 +70,8 @@ async def plan(
     Raises:
         InvalidArgumentError: A name, the box or the block is wrong.
         NotFoundError: Version, data set or mask do not exist.
-        FailedPreconditionError: They or the mask do not fit, or the network has to see whole
-            sections and they are too large for it.
+        FailedPreconditionError: They, the mask or the orientations do not fit, or the network has
+            to see whole sections and they are too large for it.
         AlreadyExistsError: The name of the output is taken.
     """
     subject = await look_up(stubs, asked.version, asked.dataset)
@@ -103,6 +103,7 @@ async def plan(
                 f"{parent}, and be another than {spec.volume}.",
                 field="spec.entropy_volume",
             )
+    views.check(spec, subject)
     box = subject.box(spec.box) if spec.HasField("box") else Box.of_shape(subject.shape)
     spec.box.CopyFrom(box.to_proto())
     block = _block(spec, subject.shape, subject.footprint)
@@ -115,7 +116,8 @@ async def plan(
         result_bytes += 2
         mask = await masks.look_up(stubs, parent, spec.mask_volume, subject.raw)
         voxels = round(voxels * await mask.share(box))
-    return Plan(spec, voxels, _memory(subject, block, settings.forward_pixels, result_bytes))
+    memory = _memory(spec, subject, settings.forward_pixels, result_bytes)
+    return Plan(spec, voxels, memory)
 
 
 def chunk_and_unit(shape: ZYX) -> tuple[ZYX, ZYX]:
@@ -133,7 +135,8 @@ def chunk_and_unit(shape: ZYX) -> tuple[ZYX, ZYX]:
 
 def _block(spec: jobs_pb2.SegmentSpec, shape: ZYX, footprint: Footprint) -> ZYX:
     unit = chunk_and_unit(shape)[1]
-    usual = unit if footprint.sectionwise else (_THICKER * unit[0], *unit[1:])
+    flat = footprint.sectionwise and not spec.three_orientations
+    usual = unit if flat else (_THICKER * unit[0], *unit[1:])
     asked = shape_of(spec.block) if spec.HasField("block") else usual
     if not footprint.local:
         # Every block runs the sections that it touches whole, so none is cut.
@@ -199,18 +202,24 @@ def output_volumes(
     ]
 
 
-def _memory(subject: Subject, block: ZYX, forward_pixels: int, result_bytes: int) -> int:
-    footprint = subject.footprint
+def _memory(
+    spec: jobs_pb2.SegmentSpec, subject: Subject, forward_pixels: int, result_bytes: int
+) -> int:
+    footprint, block = subject.footprint, shape_of(spec.block)
+    seen = views.views_of(spec.augmentation, spec.three_orientations, footprint)
+    margin = views.margin(seen, footprint, subject.shape)
     around = [
-        min(size + 2 * margin, extent)
-        for size, margin, extent in zip(
-            block, footprint.margin(subject.shape), subject.shape, strict=True
-        )
+        min(size + 2 * reach, extent)
+        for size, reach, extent in zip(block, margin, subject.shape, strict=True)
     ]
     voxel_bytes = arrays.dtype_of(subject.raw.data_type).itemsize
     # Two blocks are read, and two results held, at a time.
     held = 2 * prod(around) * voxel_bytes + 2 * prod(block) * result_bytes
-    forward = max(footprint.forward_voxels(forward_pixels), prod(footprint.smallest(subject.shape)))
+    if len(seen) > 1:
+        # Class probabilities of a view, and their sum.
+        held += 2 * prod(block) * len(subject.model.classes) * 4
+    smallest = max(prod(footprint.smallest(view.extent(subject.shape))) for view in seen)
+    forward = max(footprint.forward_voxels(forward_pixels), smallest)
     return (
         _PROCESS_BYTES
         + KEPT_BYTES

@@ -101,6 +101,8 @@ class BlocksHandler:
             version=spec.version,
             volumes=segmentation.volume_names(spec),
             mask=spec.mask_volume,
+            augmentation=spec.augmentation,
+            three_orientations=spec.three_orientations,
             blocks=[(n, part) for n, part in parts if part is not None],
             forward_pixels=self._calls.forward_pixels,
         )

@@ -23,6 +23,20 @@ class Output(StrEnum):
     ENTROPY = "entropy"
 
 
+class Augment(StrEnum):
+    """Ways to look at each section."""
+
+    FLIPS = "flips"
+    TURNS = "turns"
+
+
+class Orientations(StrEnum):
+    """How many directions sections are seen along."""
+
+    ONE = "1"
+    THREE = "3"
+
+
 def predict(
     ctx: typer.Context,
     version: Version,
@@ -63,6 +77,14 @@ def segment(
             "coarser by whole numbers. Elsewhere nothing is read, and the output is 0."
         ),
     ] = None,
+    augment: Annotated[
+        Augment | None,
+        typer.Option(help="Average over flips (4 forwards), or flips and quarter turns (8)."),
+    ] = None,
+    orientations: Annotated[
+        Orientations,
+        typer.Option(help="3: average over sections along z, y and x."),
+    ] = Orientations.ONE,
     wait: Wait = True,
 ) -> None:
     """Segment a whole data set."""
@@ -76,6 +98,8 @@ def segment(
             box=place,
             entropy_volume=entropy,
             mask=mask,
+            augment=None if augment is None else augment.value,
+            three_orientations=orientations is Orientations.THREE,
         )
         finish(session, client, job, wait=wait)
 

@@ -20,11 +20,17 @@ from biosegment.client.verbs.base import (
 from biosegment.v1 import inference_pb2, jobs_pb2, training_pb2
 
 Output = Literal["labels", "probabilities", "entropy"]
+Augment = Literal["flips", "turns"]
 
 _OUTPUTS: dict[Output, "inference_pb2.PredictionOutput.ValueType"] = {
     "labels": inference_pb2.PREDICTION_OUTPUT_LABELS,
     "probabilities": inference_pb2.PREDICTION_OUTPUT_PROBABILITIES,
     "entropy": inference_pb2.PREDICTION_OUTPUT_ENTROPY,
+}
+_AUGMENTATIONS: dict[Augment | None, "jobs_pb2.Augmentation.ValueType"] = {
+    None: jobs_pb2.AUGMENTATION_UNSPECIFIED,
+    "flips": jobs_pb2.AUGMENTATION_FLIPS,
+    "turns": jobs_pb2.AUGMENTATION_TURNS,
 }
 
 
@@ -139,6 +145,8 @@ class ComputeVerbs(Verbs):
         block: ZYX | None = None,
         entropy_volume: str | None = None,
         mask: str | None = None,
+        augment: Augment | None = None,
+        three_orientations: bool = False,
     ) -> jobs_pb2.Job:
         """Starts the segmentation of a whole data set, block by block.
 
@@ -154,13 +162,18 @@ class ComputeVerbs(Verbs):
             mask: Name of a volume that says where to look: voxels above 0. It has the data set's
                 voxels, or ones larger by whole numbers, over the same extent. Elsewhere the
                 output is 0, and blocks wholly outside are not read. None means everywhere.
+            augment: Other ways to look at each section, over which class probabilities are
+                averaged: "flips" (4 ways; 8 for 3-D networks) or "turns" (8; 16), each a forward.
+            three_orientations: Average over sections along z, y and x, which costs three times as
+                much; for networks of sections, and voxels nearly as long as wide.
 
         Returns:
             The job; once it succeeded, ``result.segment_result.volume`` names what it made.
 
         Raises:
             AlreadyExistsError: The name is taken.
-            FailedPreconditionError: The model or the mask does not fit the data set.
+            FailedPreconditionError: The model, the mask or the orientations do not fit the data
+                set.
         """
         name = self.name(names.DATASET, dataset)
         project, short = names.parse(names.DATASET, name)
@@ -171,6 +184,8 @@ class ComputeVerbs(Verbs):
             block=shape_proto(block) if block else None,
             entropy_volume=self.name(names.VOLUME, entropy_volume) if entropy_volume else "",
             mask_volume=self.name(names.VOLUME, mask) if mask else "",
+            augmentation=_AUGMENTATIONS[augment],
+            three_orientations=three_orientations,
         )
         if segmentation is not None:
             names.check_id(segmentation, "segmentation name")

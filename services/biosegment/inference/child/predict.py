@@ -179,10 +179,11 @@ def _run(
     predictor.forwards += 1
     logits = predictor.module(predictor.tensor(seen[np.newaxis]))
     logits = logits[0, :, tile.z.core, tile.y.core, tile.x.core]
-    return [_output(predictor, logits, output) for output in outputs]
+    return [output_of(predictor, logits, output) for output in outputs]
 
 
-def _output(predictor: Predictor, logits: Tensor, output: str) -> NDArray[Any]:
+def output_of(predictor: Predictor, logits: Tensor, output: str) -> NDArray[Any]:
+    """An output, as of ``predict``, of class logits (C, z, y, x) on the device."""
     if output == LABELS:
         values = torch.from_numpy(value_table(predictor.classes)).to(predictor.device)
         return _to_numpy(values[logits.argmax(dim=0)])

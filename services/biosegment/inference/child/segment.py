@@ -12,11 +12,12 @@ from biosegment.client.connection import Connection
 from biosegment.client.errors import JobCancelledError
 from biosegment.client.geometry import ZYX, Box
 from biosegment.client.stubs import SyncStubs
+from biosegment.inference.child.average import predict_views
 from biosegment.inference.child.mask import Mask, Read, Write
-from biosegment.inference.child.predict import Predictor, predict_all
+from biosegment.inference.child.predict import Predictor
 from biosegment.inference.child.session import opened
-from biosegment.inference.child.tiles import input_box
 from biosegment.inference.masks import factors
+from biosegment.inference.views import View, around, views_of
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.runtime.child import ChildContext, portable
 
@@ -33,12 +34,14 @@ class Pipeline:
         writes: By output of ``predict``: writes it, and returns once it is stored; called in a
             thread.
         shape: Extent of the volume.
+        views: What predictions are averaged over.
     """
 
     predictor: Predictor
     read: Read
     writes: Mapping[str, Write]
     shape: ZYX
+    views: Sequence[View] = (View(),)
 
     def run(
         self,
@@ -80,18 +83,19 @@ class Pipeline:
                 stored.result()
 
     def _around(self, box: Box) -> Box:
-        return input_box(box, self.shape, self.predictor.module.footprint)
+        return around(box, self.views, self.predictor.module.footprint, self.shape)
 
     def _predict(
         self, raw: NDArray[Any], box: Box, check: Callable[[], None]
     ) -> tuple[NDArray[Any], ...]:
-        return predict_all(
+        return predict_views(
             self.predictor,
             raw,
             origin=self._around(box).start,
             shape=self.shape,
             box=box,
             outputs=tuple(self.writes),
+            views=self.views,
             check=check,
         )
 
@@ -119,6 +123,8 @@ def segment_blocks(
     version: str,
     volumes: dict[str, str],
     mask: str,
+    augmentation: int,
+    three_orientations: bool,
     blocks: list[tuple[int, Box]],
     forward_pixels: int,
 ) -> None:
@@ -131,6 +137,8 @@ def segment_blocks(
         version: The model version.
         volumes: Name of the volume to write, by output of ``predict``.
         mask: Name of the volume that says where to look; empty means everywhere.
+        augmentation: Of the job's spec.
+        three_orientations: Of the job's spec.
         blocks: (index, voxels to write) of each.
         forward_pixels: Pixels in one forward.
     """
@@ -147,7 +155,9 @@ def segment_blocks(
             blocks = shape.touched(
                 blocks, lambda index: context.report({"block": index, "skipped": True})
             )
-        Pipeline(session.predictor, session.raw.read, writes, session.raw.shape()).run(
+        predictor = session.predictor
+        views = views_of(augmentation, three_orientations, predictor.module.footprint)
+        Pipeline(predictor, session.raw.read, writes, session.raw.shape(), views).run(
             blocks, context.report, context.check
         )
 

@@ -1,0 +1,64 @@
+"""Predictions averaged over views of a volume."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from biosegment.client.geometry import ZYX, Box
+from biosegment.inference.child.predict import PROBABILITIES, Predictor, output_of, predict_all
+from biosegment.inference.views import View
+
+# Below what a probability can be told from 0 by, in float32.
+_LEAST = 1e-37
+
+
+def predict_views(
+    predictor: Predictor,
+    raw: NDArray[Any],
+    *,
+    origin: ZYX,
+    shape: ZYX,
+    box: Box,
+    outputs: Sequence[str],
+    views: Sequence[View],
+    check: Callable[[], None],
+) -> tuple[NDArray[Any], ...]:
+    """Several outputs of the mean class probabilities over views of a volume.
+
+    Args:
+        predictor: The network.
+        raw: Voxels, axes ZYX, that cover ``views.around`` of the box.
+        origin: Where ``raw`` begins in the volume.
+        shape: Extent of the volume, (z, y, x).
+        box: The voxels wanted.
+        outputs: As of ``predict_all``.
+        views: One or more; the cost grows with their number.
+        check: Called between forwards; may raise to stop.
+
+    Raises:
+        OutOfMemoryError: Even the smallest tile is too large for the device.
+    """
+    if list(views) == [View()]:
+        return predict_all(
+            predictor, raw, origin=origin, shape=shape, box=box, outputs=outputs, check=check
+        )
+    read = Box.at(origin, (raw.shape[0], raw.shape[1], raw.shape[2]))
+    total = np.zeros((len(predictor.classes), *box.shape), np.float32)
+    for view in views:
+        (made,) = predict_all(
+            predictor,
+            view.of(raw),
+            origin=view.box(read, shape).start,
+            shape=view.extent(shape),
+            box=view.box(box, shape),
+            outputs=(PROBABILITIES,),
+            check=check,
+        )
+        total += view.back(made)
+    total /= len(views)
+    # The logarithms of probabilities are logits of the same.
+    logits = torch.from_numpy(np.log(np.maximum(total, _LEAST, out=total), out=total))
+    return tuple(output_of(predictor, logits.to(predictor.device), output) for output in outputs)
