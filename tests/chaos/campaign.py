@@ -316,7 +316,7 @@ def main() -> int:
         "killed_in": killed.killed,
         "rounds": len(calm.history["rounds"]),
         "proposals": len(calm.history["proposals"]),
-        "iou": [round(each["iou"], 4) for each in calm.history["rounds"]],
+        "iou": [each["iou"] and round(each["iou"], 4) for each in calm.history["rounds"]],
         "seconds": [round(calm.seconds), round(killed.seconds)],
         "same": not found,
     }
