@@ -1,12 +1,17 @@
 """Averages over flips, turns and orientations: blocks equal the mean over the whole volume."""
 
+import tracemalloc
+from math import prod
+
 import numpy as np
 import pytest
 
 from biosegment.client.geometry import BlockGrid, Box
 from biosegment.inference.child.average import predict_views
 from biosegment.inference.child.predict import ENTROPY, LABELS, PROBABILITIES
+from biosegment.inference.child.tiles import tiles
 from biosegment.inference.views import View, around, views_of
+from biosegment.nets import catalog
 from biosegment.v1 import jobs_pb2
 from tests.inference.test_tiles_seamless import CLASSES, network, volume_of, whole
 
@@ -96,3 +101,33 @@ def test_labels_and_entropy_are_those_of_the_mean():
     clear = top[-1] - top[-2] > 1e-4
     assert np.array_equal(labels[clear], np.asarray(CLASSES, np.uint8)[mean.argmax(0)][clear])
     assert clear.mean() > 0.9
+
+
+def test_two_views_at_most_are_held_at_a_time():
+    predictor, volume = network(), volume_of((8, 96, 96))
+    views = views_of(FLIPS, False, predictor.module.footprint)
+    tracemalloc.start()
+    try:
+        blocked(predictor, volume, volume.shape, views, LABELS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    probabilities = len(CLASSES) * 4 * volume.size
+    assert 2 * probabilities < peak < 2.7 * probabilities
+
+
+@pytest.mark.parametrize(("thickness", "edgeways"), [(64, 4.0), (128, 2.5)])
+def test_three_orientations_cost_what_the_docs_say(thickness, edgeways):
+    shape, box = (512, 1024, 1024), Box((192, 0, 0), (192 + thickness, 1024, 1024))
+    architecture = catalog.find("unet2d-quarter")
+    footprint = architecture.footprint(catalog.resolve("unet2d-quarter", {}))
+    costs = []
+    for view in views_of(NONE, True, footprint):
+        cut = tiles(
+            view.box(box, shape),
+            shape=view.extent(shape),
+            footprint=footprint,
+            forward_pixels=1 << 20,
+        )
+        costs.append(sum(prod(span.size for span in tile.axes) for tile in cut) / box.voxels)
+    assert costs == [1.0, edgeways, edgeways]

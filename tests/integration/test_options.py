@@ -7,10 +7,14 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from biosegment.client.errors import FailedPreconditionError
-from biosegment.client.geometry import Box
+from biosegment.client.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+)
+from biosegment.client.geometry import Box, shape_proto
 from biosegment.client.stubs import SyncStubs
-from biosegment.v1 import inference_pb2, jobs_pb2
+from biosegment.v1 import inference_pb2, jobs_pb2, storage_pb2, types_pb2
 from tests.integration.conftest import SHAPE, VOXEL, World
 
 
@@ -41,6 +45,37 @@ def test_a_mask_says_where_to_look(world: World) -> None:
         client.segment("unet/1", "em", mask="em-labels")
     with pytest.raises(FailedPreconditionError, match="does not cover"):
         client.segment("unet/1", "tissue", mask="em-raw")
+    with pytest.raises(NotFoundError, match="no volume"):
+        client.segment("unet/1", "em", mask="nowhere")
+
+
+def test_a_mask_that_is_none_is_refused(world: World) -> None:
+    client = world.client
+
+    def begun(name: str, data_type: types_pb2.DataType) -> str:
+        volume = storage_pb2.Volume(
+            name=f"projects/default/volumes/{name}",
+            kind=storage_pb2.VOLUME_KIND_IMAGE,
+            data_type=data_type,
+            voxel_size=types_pb2.VoxelSize(z=VOXEL[0], y=VOXEL[1], x=VOXEL[2]),
+            levels=[storage_pb2.VolumeLevel(shape=shape_proto(SHAPE))],
+        )
+        with SyncStubs(client.connection) as stubs:
+            stubs.storage.CreateVolume(storage_pb2.CreateVolumeRequest(volume=volume))
+        return name
+
+    half = begun("half-written", types_pb2.DATA_TYPE_UINT8)
+    with pytest.raises(FailedPreconditionError, match="not complete"):
+        client.segment("unet/1", "em", mask=half)
+    fractions = begun("fractions", types_pb2.DATA_TYPE_FLOAT32)
+    with SyncStubs(client.connection) as stubs:
+        stubs.storage.FinishVolume(
+            storage_pb2.FinishVolumeRequest(name=f"projects/default/volumes/{fractions}")
+        )
+    with pytest.raises(FailedPreconditionError, match="is no mask"):
+        client.segment("unet/1", "em", mask=fractions)
+    with pytest.raises(InvalidArgumentError, match="does not belong to projects/default"):
+        client.segment("unet/1", "em", mask="projects/other/volumes/em-raw")
 
 
 def test_an_average_over_flips_is_the_same_of_a_flipped_volume(world: World) -> None:

@@ -83,7 +83,9 @@ def segment(
     ] = None,
     orientations: Annotated[
         Orientations,
-        typer.Option(help="3: average over sections along z, y and x."),
+        typer.Option(
+            help="3: average over sections along z, y and x; takes up to nine times as long."
+        ),
     ] = Orientations.ONE,
     wait: Wait = True,
 ) -> None:

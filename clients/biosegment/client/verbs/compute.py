@@ -164,8 +164,9 @@ class ComputeVerbs(Verbs):
                 output is 0, and blocks wholly outside are not read. None means everywhere.
             augment: Other ways to look at each section, over which class probabilities are
                 averaged: "flips" (4 ways; 8 for 3-D networks) or "turns" (8; 16), each a forward.
-            three_orientations: Average over sections along z, y and x, which costs three times as
-                much; for networks of sections, and voxels nearly as long as wide.
+            three_orientations: Average over sections along z, y and x, for networks of sections and
+                voxels nearly as long as wide. Takes three times as long, and what the halo along z
+                costs: thrice that for deep networks, less in thicker blocks.
 
         Returns:
             The job; once it succeeded, ``result.segment_result.volume`` names what it made.

@@ -8,7 +8,13 @@ import torch
 from numpy.typing import NDArray
 
 from biosegment.client.geometry import ZYX, Box
-from biosegment.inference.child.predict import PROBABILITIES, Predictor, output_of, predict_all
+from biosegment.inference.child.predict import (
+    PROBABILITIES,
+    Predictor,
+    empty,
+    output_of,
+    predict_all,
+)
 from biosegment.inference.views import View
 
 # Below what a probability can be told from 0 by, in float32.
@@ -58,7 +64,15 @@ def predict_views(
             check=check,
         )
         total += view.back(made)
+        # Or this view would be held beside the next one.
+        del made
     total /= len(views)
     # The logarithms of probabilities are logits of the same.
-    logits = torch.from_numpy(np.log(np.maximum(total, _LEAST, out=total), out=total))
-    return tuple(output_of(predictor, logits.to(predictor.device), output) for output in outputs)
+    np.log(np.maximum(total, _LEAST, out=total), out=total)
+    done = tuple(empty(output, len(predictor.classes), box.shape) for output in outputs)
+    # Section by section, for what an output needs on the way is several times its size.
+    for z in range(box.shape[0]):
+        logits = torch.from_numpy(total[:, z : z + 1]).to(predictor.device)
+        for whole, output in zip(done, outputs, strict=True):
+            whole[..., z : z + 1, :, :] = output_of(predictor, logits, output)
+    return done
