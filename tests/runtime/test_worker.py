@@ -184,7 +184,10 @@ async def test_a_pause_ends_between_two_blocks_and_frees_the_worker(
     contexts: list[BlocksContext] = []
     go_on = asyncio.Event()
 
-    async def plan(context: JobContext) -> BlockPlan:
+    async def plan_once(context: JobContext) -> BlockPlan:
+        # A plan handed in at FINISH would begin another phase of blocks.
+        if context.job.stage == jobs_pb2.JOB_STAGE_FINISH:
+            raise InvalidArgumentError("The blocks are all there is to this job.")
         return BlockPlan(
             jobs_pb2.PlanBlocksRequest(
                 box=types_pb2.Box(z_stop=6, y_stop=1, x_stop=1),
@@ -204,7 +207,7 @@ async def test_a_pause_ends_between_two_blocks_and_frees_the_worker(
             await go_on.wait()
             context.done(block.index)
 
-    running.start(job_worker(running, plan, "instances"))
+    running.start(job_worker(running, plan_once, "instances"))
     running.start(BlockWorker("instances", running.bus, running.stubs, work, host="test"))
     spec = jobs_pb2.InstancesSpec(volume="projects/p/volumes/v")
     job = await running.create(instances_spec=spec)
