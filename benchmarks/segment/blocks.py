@@ -21,6 +21,7 @@ from biosegment.client import Client
 from biosegment.client.geometry import ZYX
 from biosegment.client.stubs import AsyncStubs
 from biosegment.inference.calls import Calls
+from biosegment.inference.forwards import Forwards
 from biosegment.inference.worker import SegmentHandler
 from biosegment.phantom import generate
 from biosegment.runtime.bus import Bus
@@ -139,7 +140,7 @@ async def _work(platform: Platform, stopping: asyncio.Event) -> None:
     child = Child("idle")
     try:
         async with AsyncStubs(platform.connection) as stubs:
-            calls = Calls(child, platform.connection_path, 1 << 20)
+            calls = Calls(child, platform.connection_path, Forwards())
             jobs = JobWorker("segment", bus, stubs, SegmentHandler(calls), host="benchmark")
             runs = BlockWorker("segment", bus, stubs, _Nothing(child), host="benchmark")
             await asyncio.gather(jobs.run(stopping), runs.run(stopping))

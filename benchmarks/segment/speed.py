@@ -64,6 +64,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
                 "sliding_window_seconds": round(seconds, 2),
                 "sliding_window_over_job": round(seconds / found["job_seconds"], 2),
                 "sliding_window_iou": _iou(guess[held_out], labels[held_out]),
+                **part.compiled_sliding(raw, found),
             }
 
 
@@ -98,24 +99,31 @@ class _Part:
         self._client = client
         self._process = process
         self._given = given
+        self._compiled = False
 
     def run(self, raw: NDArray[np.uint8], version: str, home: Path) -> dict[str, Any]:
         """The job and the bare network in turns, then the job with a fresh child, then tiles."""
         with SyncStubs(self._platform.connection) as stubs:
             weights = objects.read(stubs, self._client.version(version).weights)
-        threads = self._here(bare.load, weights)
+        threads, self._compiled = self._here(bare.load, weights)
         tile, rates = self._here(bare.best_tile, raw, _SWEEP_VOXELS)
         print("voxels per second by tile:", rates, flush=True)
+        torchs_tile, torchs_rates = self._here(bare.best_tile, raw, _SWEEP_VOXELS, True)
+        print("by torch:", torchs_rates, flush=True)
 
         def bare_rate() -> float:
             return float(self._here(bare.forwards, raw, tile, _TURN_VOXELS))
 
+        def torchs_rate() -> float:
+            return float(self._here(bare.forwards, raw, torchs_tile, _TURN_VOXELS, True))
+
         first = self.job(version, "em", "first")
-        bares, jobs = [bare_rate()], []
+        bares, torchs, jobs = [bare_rate()], [torchs_rate()], []
         for turn in range(self._given.turns):
             name = "whole" if turn == 0 else f"whole-{turn}"
             jobs.append(self.job(version, "em", name))
             bares.append(bare_rate())
+            torchs.append(torchs_rate())
             print(f"job {raw.size / jobs[-1]:.0f}, bare {bares[-1]:.0f} voxels/s", flush=True)
         # Each job against the bare network just before and just after it.
         ratios = [
@@ -127,8 +135,11 @@ class _Part:
         rate = median(bares)
         return {
             "threads": threads,
+            "engine": "openvino" if self._compiled else "torch",
             "bare_tile": tile,
             "bare_voxels_per_second": round(rate),
+            "torch_voxels_per_second": round(median(torchs)),
+            "bare_over_torch": round(rate / median(torchs), 3),
             "job_seconds": round(median(jobs), 2),
             "job_voxels_per_second": round(raw.size / median(jobs)),
             "job_over_bare": round(median(ratios), 3),
@@ -174,6 +185,14 @@ class _Part:
         seconds, guess = self._here(bare.sliding_window, raw)
         print(f"sliding window: {seconds:.1f} s", flush=True)
         return seconds, guess
+
+    def compiled_sliding(self, raw: NDArray[np.uint8], found: dict[str, Any]) -> dict[str, Any]:
+        """The sliding window with the job's engine, where that is not torch."""
+        if not self._compiled:
+            return {}
+        seconds, _ = self._here(bare.sliding_window, raw, False)
+        print(f"sliding window by OpenVINO: {seconds:.1f} s", flush=True)
+        return {"compiled_sliding_window_over_job": round(seconds / found["job_seconds"], 2)}
 
     def labels_of(self, volume: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """The class values of a segmentation's volume, ZYX."""

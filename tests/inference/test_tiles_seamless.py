@@ -18,6 +18,7 @@ from biosegment.inference.child.predict import (
     predict,
 )
 from biosegment.inference.child.tiles import input_box, spans, tiles
+from biosegment.inference.forwards import openvino_is_installed
 from biosegment.nets.architectures import build
 from biosegment.nets.footprint import unet_footprint
 from biosegment.nets.intensity import unit_scale
@@ -37,7 +38,17 @@ KINDS = {
 }
 
 
-def network(kind="2-D"):
+ENGINES = [
+    pytest.param(False, id="torch"),
+    pytest.param(
+        True,
+        id="openvino",
+        marks=pytest.mark.skipif(not openvino_is_installed(), reason="OpenVINO is not installed"),
+    ),
+]
+
+
+def network(kind="2-D", *, by_openvino=False):
     torch.manual_seed(5)
     architecture, parameters = KINDS[kind]
     module = build(architecture, {"feature_maps": 4, **parameters}, len(CLASSES))
@@ -47,7 +58,7 @@ def network(kind="2-D"):
         for _ in range(3):
             module(torch.randn(2, footprint.stride[0] + 2 * footprint.neighbours, 64, 64))
     module.set_input_statistics(0.5, 0.25)
-    return Predictor(module.eval(), CLASSES, 1 << 20)
+    return Predictor(module.eval(), CLASSES, 1 << 20, by_openvino=by_openvino)
 
 
 def whole(predictor, volume):
@@ -83,14 +94,15 @@ def blocked(predictor, volume, box, block, output):
     return made
 
 
-def check_blocks_equal_the_whole(kind, shape, block, dtype, forward_pixels):
-    predictor = network(kind)
+def check_blocks_equal_the_whole(kind, shape, block, dtype, forward_pixels, by_openvino):
+    predictor = network(kind, by_openvino=by_openvino)
     predictor.forward_pixels = forward_pixels
     volume = volume_of(shape, dtype)
     made = blocked(predictor, volume, Box.of_shape(shape), block, PROBABILITIES)
     np.testing.assert_allclose(made, whole(predictor, volume), atol=1e-5)
 
 
+@pytest.mark.parametrize("by_openvino", ENGINES)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("2")])
 @pytest.mark.parametrize(
     ("shape", "block", "dtype"),
@@ -103,10 +115,11 @@ def check_blocks_equal_the_whole(kind, shape, block, dtype, forward_pixels):
         ((7, 37, 41), (5, 32, 32), np.uint8),  # more sections than neighbours on either side
     ],
 )
-def test_blocks_equal_whole_sections(kind, shape, block, dtype):
-    check_blocks_equal_the_whole(kind, shape, block, dtype, 90**2)
+def test_blocks_equal_whole_sections(kind, shape, block, dtype, by_openvino):
+    check_blocks_equal_the_whole(kind, shape, block, dtype, 90**2, by_openvino)
 
 
+@pytest.mark.parametrize("by_openvino", ENGINES)
 @pytest.mark.parametrize(
     ("kind", "shape", "block", "forward"),
     [
@@ -118,8 +131,8 @@ def test_blocks_equal_whole_sections(kind, shape, block, dtype):
         ("3-D, anisotropic", (3, 7, 5), (3, 7, 5), 64**3),  # smaller than a tile
     ],
 )
-def test_blocks_equal_the_whole_volume(kind, shape, block, forward):
-    check_blocks_equal_the_whole(kind, shape, block, np.uint8, forward)
+def test_blocks_equal_the_whole_volume(kind, shape, block, forward, by_openvino):
+    check_blocks_equal_the_whole(kind, shape, block, np.uint8, forward, by_openvino)
 
 
 def test_labels_and_entropy_are_those_of_the_probabilities():

@@ -15,12 +15,13 @@ def loaded(monkeypatch):
     parameters = {"feature_maps": 2, "levels": 2}
     module = build("unet2d", parameters, 2).eval()
     data = weights.dump(weights.Weights(module, "unet2d", parameters, (0, 1)))
-    monkeypatch.setattr(bare, "_loaded", [])
+    monkeypatch.setattr(bare, "_loaded", {})
     return bare.load(data)
 
 
 def test_the_fastest_tile_is_the_one_of_the_highest_rate(loaded, monkeypatch):
-    assert loaded >= 1
+    threads, _ = loaded
+    assert threads >= 1
     raw = np.random.default_rng(0).integers(0, 255, (2, 64, 96)).astype(np.uint8)
     monkeypatch.setattr(bare, "CANDIDATES", ((1, 32, 32), (2, 64, 64), (1, 128, 128)))
     tile, rates = bare.best_tile(raw, 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from biosegment.client.errors import ResourceExhaustedError
+from biosegment.inference.forwards import Forwards
 from biosegment.runtime.child import Child
 
 _PACKAGE = "biosegment.inference.child"
@@ -16,13 +17,13 @@ class Calls:
     """The child with what each of its tasks needs to know.
 
     Attributes:
-        forward_pixels: Pixels in one forward.
+        forwards: How networks are run.
     """
 
-    def __init__(self, child: Child, connection: Path, forward_pixels: int) -> None:
+    def __init__(self, child: Child, connection: Path, forwards: Forwards) -> None:
         self._child = child
         self._connection = str(connection)
-        self.forward_pixels = forward_pixels
+        self.forwards = forwards
         self._urgent: set[asyncio.Task[Any]] = set()
 
     async def work(
@@ -61,7 +62,7 @@ class Calls:
                 cancelled=stop,
                 urgent=True,
                 connection=self._connection,
-                forward_pixels=self.forward_pixels,
+                forwards=self.forwards,
                 **kwargs,
             )
         )

@@ -11,6 +11,7 @@ from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of, shape_prot
 from biosegment.client.stubs import AsyncStubs
 from biosegment.inference import masks, views
 from biosegment.inference.child.uniform import KEPT_BYTES
+from biosegment.inference.forwards import Forwards
 from biosegment.inference.settings import InferenceSettings
 from biosegment.inference.subjects import Subject, look_up
 from biosegment.nets.footprint import Footprint
@@ -27,6 +28,8 @@ _MAX_BLOCK_VOXELS = 1 << 28
 _RUNS, _MOST_IN_RUN = 256, 64
 # Interpreter, torch and its libraries, measured on Linux without a GPU.
 _PROCESS_BYTES = 600 << 20
+# What OpenVINO adds, beside the weights: once as they were and once as it wants them.
+_OPENVINO_BYTES = 128 << 20
 _PAGE = 1000
 # As the child's predict names its outputs; it is not imported here, for it imports torch.
 LABELS, ENTROPY = "labels", "entropy"
@@ -116,7 +119,7 @@ async def plan(
         result_bytes += 2
         mask = await masks.look_up(stubs, parent, spec.mask_volume, subject.raw)
         voxels = round(voxels * await mask.share(box))
-    memory = _memory(spec, subject, settings.forward_pixels, result_bytes)
+    memory = _memory(spec, subject, settings.forwards, result_bytes)
     return Plan(spec, voxels, memory)
 
 
@@ -203,7 +206,7 @@ def output_volumes(
 
 
 def _memory(
-    spec: jobs_pb2.SegmentSpec, subject: Subject, forward_pixels: int, result_bytes: int
+    spec: jobs_pb2.SegmentSpec, subject: Subject, forwards: Forwards, result_bytes: int
 ) -> int:
     footprint, block = subject.footprint, shape_of(spec.block)
     seen = views.views_of(spec.augmentation, spec.three_orientations, footprint)
@@ -219,13 +222,16 @@ def _memory(
         # Class probabilities of a view, and their sum.
         held += 2 * prod(block) * len(subject.model.classes) * 4
     smallest = max(prod(footprint.smallest(view.extent(subject.shape))) for view in seen)
-    forward = max(footprint.forward_voxels(forward_pixels), smallest)
+    forward = max(footprint.forward_voxels(forwards.pixels), smallest)
+    weights = subject.architecture.weight_bytes(subject.parameters)
+    if forwards.by_openvino(footprint):
+        held += _OPENVINO_BYTES + 2 * weights
     return (
         _PROCESS_BYTES
         + KEPT_BYTES
         + held
         + forward * subject.architecture.activation_bytes(subject.parameters)
-        + subject.architecture.weight_bytes(subject.parameters)
+        + weights
     )
 
 

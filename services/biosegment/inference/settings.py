@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
+from biosegment.inference.forwards import CpuEngine, Forwards, openvino_is_installed
 from biosegment.runtime.settings import ServiceSettings
 
 KINDS = ("segment", "evaluate", "instances")
@@ -29,6 +30,11 @@ class InferenceSettings(ServiceSettings):
         description="Pixels in one forward of a network, four times as many voxels in 3-D; "
         "memory grows with it",
     )
+    cpu_engine: CpuEngine = Field(
+        default=CpuEngine.AUTO,
+        description="What runs networks where there is no GPU: torch, openvino, or auto for "
+        "openvino where it is installed and faster",
+    )
     section_mebibytes: int = Field(
         default=4096,
         ge=64,
@@ -38,6 +44,11 @@ class InferenceSettings(ServiceSettings):
     answer_mebibytes: int = Field(
         default=64, ge=1, le=1024, description="Largest array that PredictRegion sends"
     )
+
+    @property
+    def forwards(self) -> Forwards:
+        """How networks are run."""
+        return Forwards(self.forward_pixels, self.cpu_engine)
 
     @field_validator("kinds", mode="before")
     @classmethod
@@ -52,4 +63,11 @@ class InferenceSettings(ServiceSettings):
         strange = [kind for kind in value if kind not in KINDS]
         if strange:
             raise ValueError(f"{', '.join(strange)} is none of {', '.join(KINDS)}")
+        return value
+
+    @field_validator("cpu_engine")
+    @classmethod
+    def _to_be_had(cls, value: CpuEngine) -> CpuEngine:
+        if value is CpuEngine.OPENVINO and not openvino_is_installed():
+            raise ValueError("OpenVINO is not installed; pip install 'biosegment[openvino]'")
         return value

@@ -18,7 +18,7 @@ async def setup(app: App, settings: InferenceSettings) -> None:
     """Adds servicers, and workers for the kinds of jobs that this process takes."""
     child = Child("inference")
     app.on_close(child.close)
-    calls = Calls(child, settings.connection, settings.forward_pixels)
+    calls = Calls(child, settings.connection, settings.forwards)
     app.add_servicer(
         inference_pb2_grpc.add_InferenceServiceServicer_to_server,
         InferenceServicer(app.stubs, calls, settings),

@@ -104,7 +104,7 @@ class BlocksHandler:
             augmentation=spec.augmentation,
             three_orientations=spec.three_orientations,
             blocks=[(n, part) for n, part in parts if part is not None],
-            forward_pixels=self._calls.forward_pixels,
+            forwards=self._calls.forwards,
         )
 
 
@@ -125,7 +125,7 @@ class EvaluateHandler:
             version=spec.version,
             reference=spec.reference_volume,
             box=Box.from_proto(spec.box) if spec.HasField("box") else None,
-            forward_pixels=self._calls.forward_pixels,
+            forwards=self._calls.forwards,
         )
         return jobs_pb2.JobResult(
             evaluate_result=jobs_pb2.EvaluateResult(metrics=metrics, voxels=voxels)

@@ -70,16 +70,17 @@ class Network(nn.Module):
         Raises:
             InvalidArgumentError: z, y or x is no multiple of the stride.
         """
-        return self._logits(self.decode(*self.encode(self._seen(x))), len(x))
+        return self._logits(self.decode(*self.encode(self._seen(x))), x.shape[0])
 
     def forward_with_embedding(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (N, classes, z, y, x) and embeddings (N, embedding_size), in one pass."""
         deepest, rest = self.encode(self._seen(x))
-        return self._logits(self.decode(deepest, rest), len(x)), self._embedding(deepest, len(x))
+        count = x.shape[0]
+        return self._logits(self.decode(deepest, rest), count), self._embedding(deepest, count)
 
     def embed(self, x: Tensor) -> Tensor:
         """Mean of the bottleneck features over space, (N, embedding_size)."""
-        return self._embedding(self.encode(self._seen(x))[0], len(x))
+        return self._embedding(self.encode(self._seen(x))[0], x.shape[0])
 
     @property
     def dense_axes(self) -> int:

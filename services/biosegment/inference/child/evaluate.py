@@ -12,6 +12,7 @@ from biosegment.client.geometry import ZYX, BlockGrid, Box
 from biosegment.inference.child.predict import Predictor, predict
 from biosegment.inference.child.session import opened
 from biosegment.inference.child.tiles import input_box, usual_block
+from biosegment.inference.forwards import Forwards
 from biosegment.nets.metrics import Confusion
 from biosegment.runtime.arrays import VolumeArray
 from biosegment.runtime.child import ChildContext
@@ -65,7 +66,7 @@ def evaluate(
     version: str,
     reference: str,
     box: Box | None,
-    forward_pixels: int,
+    forwards: Forwards,
 ) -> tuple[dict[str, float], int]:
     """Measures a model version; box None means everything.
 
@@ -76,9 +77,7 @@ def evaluate(
         FailedPreconditionError: The reference has another extent or type, or labels nothing.
         OutsideVolumeError: The box leaves the data set.
     """
-    with opened(
-        connection, dataset=dataset, version=version, forward_pixels=forward_pixels
-    ) as session:
+    with opened(connection, dataset=dataset, version=version, forwards=forwards) as session:
         shape = session.raw.shape()
         truth = VolumeArray.open(session.stubs, reference).ready()
         if truth.shape() != shape or truth.dtype != np.uint8:

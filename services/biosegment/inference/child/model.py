@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 from biosegment.client.stubs import SyncStubs
 from biosegment.inference.child.predict import Predictor
+from biosegment.inference.forwards import Forwards
 from biosegment.nets import weights
 from biosegment.runtime import objects
 from biosegment.v1 import registry_pb2
@@ -13,13 +14,13 @@ _KEPT = 4
 _loaded: OrderedDict[tuple[str, str], Predictor] = OrderedDict()
 
 
-def predictor_of(stubs: SyncStubs, version: str, *, forward_pixels: int) -> Predictor:
+def predictor_of(stubs: SyncStubs, version: str, *, forwards: Forwards) -> Predictor:
     """The network of a model version, from memory if it was used lately.
 
     Args:
         stubs: To reach registry and storage.
         version: projects/p/models/m/versions/v
-        forward_pixels: Pixels in one forward of sections, for a network that has to be loaded.
+        forwards: How networks are run; for one that has to be loaded.
 
     Raises:
         NotFoundError: There is no such version, or its weights are gone.
@@ -32,9 +33,20 @@ def predictor_of(stubs: SyncStubs, version: str, *, forward_pixels: int) -> Pred
         return _loaded[key]
     data = objects.read(stubs, answer.version.weights)
     loaded = weights.load(data, expected_sha256=answer.version.sha256, what=f"{version}'s weights")
-    at_once = loaded.module.footprint.forward_voxels(forward_pixels)
-    predictor = Predictor(loaded.module, loaded.classes, at_once)
+    footprint = loaded.module.footprint
+    predictor = Predictor(
+        loaded.module,
+        loaded.classes,
+        footprint.forward_voxels(forwards.pixels),
+        by_openvino=forwards.by_openvino(footprint),
+    )
     while len(_loaded) >= _KEPT:
         _loaded.popitem(last=False)
     _loaded[key] = predictor
     return predictor
+
+
+def give_back() -> None:
+    """Frees what forwards keep for one another, of every network."""
+    for predictor in _loaded.values():
+        predictor.give_back()

@@ -12,13 +12,16 @@ from torch import Tensor
 
 from biosegment.client.errors import OutOfMemoryError
 from biosegment.client.geometry import ZYX, Box
-from biosegment.inference.child import tiles
+from biosegment.inference.child import heap, tiles
+from biosegment.inference.child.compiled import CompiledNetwork
 from biosegment.inference.child.uniform import UniformTiles
 from biosegment.nets.channels import value_table
 from biosegment.nets.intensity import unit_scale
 from biosegment.nets.network import Network, channels_last
 
 _UINT8_SCALE = float(np.float32(1.0 / 255.0))
+# Of torch ("can't allocate memory"), oneDNN beneath it, and OpenVINO.
+_NO_MEMORY = ("can't alloc", "could not create a primitive", "Failed to allocate", "bad_alloc")
 LABELS, PROBABILITIES, ENTROPY = "labels", "probabilities", "entropy"
 
 
@@ -41,6 +44,7 @@ class Predictor:
         device: Where it computes.
         forward_pixels: Pixels in one forward, those of all sections; halved when the device runs
             out of memory.
+        by_openvino: Whether OpenVINO runs the network; never on a GPU, nor once memory ran out.
         forwards: How often the network was run, by ``predict_all``.
     """
 
@@ -48,11 +52,14 @@ class Predictor:
     classes: tuple[int, ...]
     forward_pixels: int
     device: torch.device = field(default_factory=default_device)
+    by_openvino: bool = False
     forwards: int = field(default=0, init=False)
+    _compiled: CompiledNetwork | None = field(default=None, init=False, repr=False)
     _uniform: UniformTiles = field(default_factory=UniformTiles, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.module = channels_last(self.module.eval().to(self.device))
+        self.by_openvino = self.by_openvino and self.device.type == "cpu"
 
     def tensor(self, raw: NDArray[Any]) -> Tensor:
         """Raw voxels (N, z, y, x) as network input of the same shape on the device."""
@@ -64,6 +71,20 @@ class Predictor:
             # The smallest form travels to the device; the value is that of unit_scale.
             x = x.float() * _UINT8_SCALE
         return x
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Class logits (N, C, z, y, x) of what ``tensor`` gives, nothing dropped out."""
+        if not self.by_openvino:
+            made: Tensor = self.module(x)
+            return made
+        if self._compiled is None:
+            self._compiled = CompiledNetwork(self.module)
+        return self._compiled(x)
+
+    def give_back(self) -> None:
+        """Frees what forwards keep for one another."""
+        if self._compiled is not None:
+            self._compiled.give_back()
 
     def halve(self, smallest: int) -> None:
         """Makes forwards smaller.
@@ -80,13 +101,19 @@ class Predictor:
                 f"network ({smallest} voxels). Use a model with fewer feature maps."
             )
         self.forward_pixels = max(smallest, self.forward_pixels // 2)
+        # What the forward left behind may be what the next one lacks, and OpenVINO does not give
+        # up what a failed one took: torch goes on.
+        self.by_openvino, self._compiled = False, None
+        heap.give_back()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch failed for want of memory, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Whether a forward failed for want of memory, on a GPU or on the CPU."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return any(words in str(error) for words in _NO_MEMORY)
 
 
 def predict(
@@ -149,11 +176,12 @@ def predict_all(
                 parts = _forward(predictor, seen, tile, outputs)
                 for whole, part in zip(made, parts, strict=True):
                     whole[(..., *tile.place_in(box))] = part
-            begin = box.stop[0]
+            break
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            predictor.halve(prod(footprint.smallest(shape)))
+        # Out here, for the error holds on to what the forward held.
+        predictor.halve(prod(footprint.smallest(shape)))
     return made
 
 
@@ -177,7 +205,7 @@ def _run(
     predictor: Predictor, seen: NDArray[Any], tile: tiles.Tile, outputs: Sequence[str]
 ) -> list[NDArray[Any]]:
     predictor.forwards += 1
-    logits = predictor.module(predictor.tensor(seen[np.newaxis]))
+    logits = predictor.logits(predictor.tensor(seen[np.newaxis]))
     logits = logits[0, :, tile.z.core, tile.y.core, tile.x.core]
     return [output_of(predictor, logits, output) for output in outputs]
 

@@ -20,6 +20,7 @@ from biosegment.inference.child.score import (
 )
 from biosegment.inference.child.session import opened
 from biosegment.inference.child.tiles import input_box, usual_block
+from biosegment.inference.forwards import Forwards
 from biosegment.nets.padding import read_with_neighbours
 from biosegment.runtime.child import ChildContext
 
@@ -34,16 +35,14 @@ def predict_region(
     version: str,
     box: Box,
     output: str,
-    forward_pixels: int,
+    forwards: Forwards,
 ) -> NDArray[Any]:
     """Predicts a box as ``predict.predict`` does.
 
     Raises:
         OutsideVolumeError: The box leaves the data set.
     """
-    with opened(
-        connection, dataset=dataset, version=version, forward_pixels=forward_pixels
-    ) as session:
+    with opened(connection, dataset=dataset, version=version, forwards=forwards) as session:
         shape = session.raw.shape()
         box.within(shape, dataset)
         return predict_box(
@@ -105,7 +104,7 @@ def score_patches(
     passes: int,
     seed: int,
     others: list[str],
-    forward_pixels: int,
+    forwards: Forwards,
 ) -> Scores:
     """Scores boxes of one extent as ``score.score`` does, in their order.
 
@@ -119,20 +118,16 @@ def score_patches(
         passes: Forwards with dropout on.
         seed: Of the dropout.
         others: Versions to compare with.
-        forward_pixels: Pixels in one forward.
+        forwards: How networks are run.
 
     Raises:
         OutsideVolumeError: A box leaves the data set.
         FailedPreconditionError: Passes with dropout are asked of a network without.
     """
-    with opened(
-        connection, dataset=dataset, version=version, forward_pixels=forward_pixels
-    ) as session:
+    with opened(connection, dataset=dataset, version=version, forwards=forwards) as session:
         for box in boxes:
             box.within(session.raw.shape(), dataset)
-        compared = tuple(
-            predictor_of(session.stubs, other, forward_pixels=forward_pixels) for other in others
-        )
+        compared = tuple(predictor_of(session.stubs, other, forwards=forwards) for other in others)
         return score_boxes(
             session.predictor,
             session.raw.read,

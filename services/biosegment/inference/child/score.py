@@ -89,12 +89,13 @@ def score(
         try:
             part = apart[begin:stop]
             pieces.append(_score_apart(predictor, part, with_embeddings, comparison))
+            begin = stop
+            continue
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            predictor.halve(padded)
-            continue
-        begin = stop
+        # Out here, for the error holds on to what the forward held.
+        predictor.halve(padded)
     statistics = torch.cat([piece[0] for piece in pieces])
     found = [piece[1] for piece in pieces if piece[1] is not None]
     return Scores(
@@ -148,7 +149,7 @@ def _score_apart(
         logits, embedding = predictor.module.forward_with_embedding(x)
         embedding = embedding.cpu()
     else:
-        logits = predictor.module(x)
+        logits = predictor.logits(x)
     statistics = statistics_of(_inside(logits, extent))
     if comparison:
         forwards = (_inside(made, extent) for made in _forwards(predictor, x, logits, comparison))
@@ -167,7 +168,7 @@ def _forwards(
     """Logits of every forward of a comparison; ``logits`` are those of the network itself."""
     if not comparison.passes:
         yield logits
-        yield from (other.module(x) for other in comparison.others)
+        yield from (other.logits(x) for other in comparison.others)
         return
     for network in (predictor, *comparison.others):
         for number in range(comparison.passes):

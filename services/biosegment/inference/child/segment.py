@@ -16,6 +16,7 @@ from biosegment.inference.child.average import predict_views
 from biosegment.inference.child.mask import Mask, Read, Write
 from biosegment.inference.child.predict import Predictor
 from biosegment.inference.child.session import opened
+from biosegment.inference.forwards import Forwards
 from biosegment.inference.masks import factors
 from biosegment.inference.views import View, around, views_of
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
@@ -126,7 +127,7 @@ def segment_blocks(
     augmentation: int,
     three_orientations: bool,
     blocks: list[tuple[int, Box]],
-    forward_pixels: int,
+    forwards: Forwards,
 ) -> None:
     """Segments blocks of a data set into volumes; reports as ``Pipeline.run`` does.
 
@@ -140,11 +141,9 @@ def segment_blocks(
         augmentation: Of the job's spec.
         three_orientations: Of the job's spec.
         blocks: (index, voxels to write) of each.
-        forward_pixels: Pixels in one forward.
+        forwards: How networks are run.
     """
-    with opened(
-        connection, dataset=dataset, version=version, forward_pixels=forward_pixels
-    ) as session:
+    with opened(connection, dataset=dataset, version=version, forwards=forwards) as session:
         writes: dict[str, Write] = {
             output: VolumeArray.open(session.stubs, name).write for output, name in volumes.items()
         }

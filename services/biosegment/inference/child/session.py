@@ -7,9 +7,9 @@ from pathlib import Path
 
 from biosegment.client.connection import Connection
 from biosegment.client.stubs import SyncStubs
-from biosegment.inference.child import heap
-from biosegment.inference.child.model import predictor_of
+from biosegment.inference.child import heap, model
 from biosegment.inference.child.predict import Predictor
+from biosegment.inference.forwards import Forwards
 from biosegment.nets.intensity import check_dtype
 from biosegment.runtime.arrays import VolumeArray
 from biosegment.v1 import registry_pb2
@@ -31,16 +31,14 @@ class Session:
 
 
 @contextmanager
-def opened(
-    connection: str, *, dataset: str, version: str, forward_pixels: int
-) -> Iterator[Session]:
+def opened(connection: str, *, dataset: str, version: str, forwards: Forwards) -> Iterator[Session]:
     """Opens a data set and a model version.
 
     Args:
         connection: Path of the connection file.
         dataset: projects/p/datasets/d
         version: projects/p/models/m/versions/v
-        forward_pixels: Pixels in one forward.
+        forwards: How networks are run.
 
     Raises:
         NotFoundError: One of them does not exist.
@@ -52,8 +50,9 @@ def opened(
             answer = stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=dataset))
             raw = VolumeArray.open(stubs, answer.dataset.raw_volume).ready()
             check_dtype(raw.dtype, raw.volume.name)
-            predictor = predictor_of(stubs, version, forward_pixels=forward_pixels)
+            predictor = model.predictor_of(stubs, version, forwards=forwards)
             yield Session(stubs, predictor, raw)
     finally:
         # The process lives on, and others want the memory until the next task.
+        model.give_back()
         heap.give_back()
