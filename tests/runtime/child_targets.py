@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from biosegment.client.errors import InvalidArgumentError
-from biosegment.runtime.child import ChildContext
+from biosegment.runtime.child import ChildContext, when_idle
 
 
 def add(context: ChildContext, a: int, b: int) -> dict[str, Any]:
@@ -54,3 +54,14 @@ def note(
         time.sleep(0.01)
     with Path(path).open("a") as file:
         file.write(word)
+
+
+def tidy_up_later(context: ChildContext, path: str) -> None:
+    def tidy() -> None:
+        with Path(path).open("a") as file:
+            file.write("tidy ")
+
+    when_idle(tidy)
+    when_idle(tidy)
+    with Path(path).open("a") as file:
+        file.write("task ")

@@ -97,6 +97,21 @@ async def test_cancellation_reaches_the_function(
         await task
 
 
+async def test_what_can_wait_is_done_once_no_task_comes(
+    child: Child, tmp_path: Path, eventually: Any
+) -> None:
+    log = tmp_path / "log"
+    await child.run(f"{TARGETS}:tidy_up_later", path=str(log))
+
+    async def tidy() -> bool:
+        return log.read_text() == "task tidy "
+
+    await eventually(tidy)
+    assert (await child.run(f"{TARGETS}:add", a=1, b=1))["sum"] == 2
+    await asyncio.sleep(1.5)
+    assert log.read_text() == "task tidy "
+
+
 async def test_urgent_tasks_go_first(child: Child, tmp_path: Path, eventually: Any) -> None:
     log, gate = tmp_path / "log", tmp_path / "gate"
     note = f"{TARGETS}:note"

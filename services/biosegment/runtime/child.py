@@ -32,6 +32,8 @@ from biosegment.runtime import log
 _log = log.get(__name__)
 _SPAWN = multiprocessing.get_context("spawn")
 _CANCEL_GRACE_SECONDS = 20.0
+_IDLE_SECONDS = 1.0
+_when_idle: list[Callable[[], None]] = []
 
 
 class ChildFailedError(Exception):
@@ -43,6 +45,16 @@ def portable(error: Exception) -> Exception:
     if isinstance(error, DomainError):
         return error
     return ChildFailedError(f"{type(error).__name__}: {error}")
+
+
+def when_idle(action: Callable[[], None]) -> None:
+    """In the child: calls it once no task has come for a second, and then forgets it.
+
+    For what the next task would miss if it came at once. The same action twice is called once;
+    one that raises ends the process.
+    """
+    if action not in _when_idle:
+        _when_idle.append(action)
 
 
 class ChildContext:
@@ -96,7 +108,12 @@ class _Server:
         """Works until the parent goes away."""
         threading.Thread(target=self._listen, daemon=True).start()
         while True:
-            self._waiting.get()
+            try:
+                self._waiting.get(timeout=_IDLE_SECONDS if _when_idle else None)
+            except queue.Empty:
+                while _when_idle:
+                    _when_idle.pop()()
+                continue
             try:
                 self._do(*self._urgent.get_nowait())
             except queue.Empty:

@@ -12,6 +12,7 @@ from biosegment.inference.child.predict import Predictor
 from biosegment.inference.forwards import Forwards
 from biosegment.nets.intensity import check_dtype
 from biosegment.runtime.arrays import VolumeArray
+from biosegment.runtime.child import when_idle
 from biosegment.v1 import registry_pb2
 
 
@@ -53,6 +54,11 @@ def opened(connection: str, *, dataset: str, version: str, forwards: Forwards) -
             predictor = model.predictor_of(stubs, version, forwards=forwards)
             yield Session(stubs, predictor, raw)
     finally:
-        # The process lives on, and others want the memory until the next task.
-        model.give_back()
-        heap.give_back()
+        # The process lives on, and others want the memory; the next run of blocks, that comes in
+        # a moment, wants it too.
+        when_idle(_give_back)
+
+
+def _give_back() -> None:
+    model.give_back()
+    heap.give_back()
