@@ -260,12 +260,13 @@ class Starved(torch.nn.Module):
     def __init__(self, inner, most):
         super().__init__()
         self.inner, self.most = inner, most
-        self.footprint = inner.footprint
+        self.footprint, self.dense_axes = inner.footprint, inner.dense_axes
+        self.windows = inner.windows
 
-    def forward(self, x):
+    def forward(self, x, *windows):
         if x.numel() > self.most:
             raise torch.OutOfMemoryError("no room")
-        return self.inner(x)
+        return self.inner(x, *windows)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from biosegment.client.errors import FailedPreconditionError
 from biosegment.nets.footprint import Footprint
-from biosegment.nets.network import Network
+from biosegment.nets.network import Network, Windows, cropped
 
 _CHANNELS = 3
 
@@ -51,12 +51,13 @@ class BackboneNetwork(Network):
         features = _backbone(self.body)(x)
         return _deepest(features), (features, x.shape[-2:])
 
-    def decode(self, deepest: Tensor, rest: Any) -> Tensor:
+    def decode(self, deepest: Tensor, rest: Any, windows: Windows | None) -> Tensor:
         """Class logits, enlarged bilinearly."""
         features, size = rest
         classifier = cast("nn.Module", self.body.classifier)
         logits = classifier(deepest if "out" in features else features)
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return logits if windows is None else cropped(logits, windows[0], torch.tensor(0))
 
 
 def _backbone(body: nn.Module) -> nn.Module:

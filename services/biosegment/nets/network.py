@@ -1,7 +1,7 @@
 """What training and inference ask of every network, however many axes it convolves."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,23 @@ from torch import Tensor, nn
 
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.nets.footprint import Footprint
+
+
+# See ``Network.windows``.
+Windows = Tensor
+
+
+def cropped(x: Tensor, window: Tensor, begin: Tensor) -> Tensor:
+    """A part of feature maps.
+
+    Args:
+        x: (n, channels, …).
+        window: First and first after the last of what to keep along the axes after channels,
+            (axes, 2).
+        begin: Where ``x`` begins, (axes, 1) or 0.
+    """
+    # Indices that are tensors are seen when the network is traced; numbers would be fixed.
+    return x[(..., *(slice(low, high) for low, high in window - begin))]
 
 
 class Network(nn.Module):
@@ -50,33 +67,54 @@ class Network(nn.Module):
         """
 
     @abstractmethod
-    def decode(self, deepest: Tensor, rest: Any) -> Tensor:
-        """Class logits with the axes of what was encoded."""
+    def decode(self, deepest: Tensor, rest: Any, windows: Windows | None) -> Tensor:
+        """Class logits with the axes of what was encoded.
+
+        Args:
+            deepest: As of ``encode``.
+            rest: As of ``encode``.
+            windows: What of it to predict, as of ``windows``; all of it where None.
+        """
+
+    def windows(self, extent: Sequence[int], core: Sequence[slice]) -> Windows:
+        """What ``forward`` needs to know to predict no more than a part of what it is shown.
+
+        Args:
+            extent: Of what is shown, along the axes that are convolved.
+            core: The part, along the same axes.
+
+        Returns:
+            int64, (levels, axes, 2): first and first after the last of what each level is to give,
+            the finest level first.
+        """
+        return torch.tensor([[(part.start, part.stop) for part in core]])
 
     def set_input_statistics(self, mean: float, std: float) -> None:
         """Fixes the constants that inputs are shifted and divided by."""
         self.input_mean.fill_(mean)
         self.input_std.fill_(max(std, 1e-6))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, windows: Windows | None = None) -> Tensor:
         """Class logits.
 
         Args:
             x: float32, (N, z + 2 x neighbours, y, x), on the scale of ``intensity.unit_scale``.
+            windows: Of what is to be predicted, by ``windows``; all of it where None.
 
         Returns:
-            float32, (N, classes, z, y, x).
+            float32, (N, classes, z, y, x), of what is to be predicted.
 
         Raises:
             InvalidArgumentError: z, y or x is no multiple of the stride.
         """
-        return self._logits(self.decode(*self.encode(self._seen(x))), x.shape[0])
+        return self._logits(self.decode(*self.encode(self._seen(x)), windows), x.shape[0])
 
     def forward_with_embedding(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (N, classes, z, y, x) and embeddings (N, embedding_size), in one pass."""
         deepest, rest = self.encode(self._seen(x))
         count = x.shape[0]
-        return self._logits(self.decode(deepest, rest), count), self._embedding(deepest, count)
+        logits = self._logits(self.decode(deepest, rest, None), count)
+        return logits, self._embedding(deepest, count)
 
     def embed(self, x: Tensor) -> Tensor:
         """Mean of the bottleneck features over space, (N, embedding_size)."""

@@ -39,3 +39,36 @@ def unet_halo(pools: Sequence[int], radii: Sequence[int]) -> int:
     """The halo that a tile of a U-Net needs: its reach, rounded up to the pooling stride."""
     stride = prod(pools)
     return -(-max(unet_reach(pools, radii)) // stride) * stride
+
+
+def unet_windows(
+    pools: Sequence[int],
+    radii: Sequence[int],
+    core: tuple[int, int],
+    extent: int,
+    *,
+    convolutions: int = 2,
+) -> list[tuple[int, int]]:
+    """What each level of a U-Net has to get right on its way up, for a part of what it is shown.
+
+    The rest can be left out: a part with what its convolutions look at around it gives the same.
+
+    Args:
+        pools: As of ``unet_reach``.
+        radii: As of ``unet_reach``.
+        core: First voxel wanted, and first after those.
+        extent: Voxels shown.
+        convolutions: Convolutions per block.
+
+    Returns:
+        (first, first after the last) of each level's own cells, the finest level first, which is
+        the core, and the bottleneck last.
+    """
+    windows = [core]
+    for pool, radius in zip(pools, radii[:-1], strict=True):
+        low, high = windows[-1]
+        low = max(0, low - convolutions * radius)
+        high = min(extent, high + convolutions * radius)
+        windows.append((low // pool, -(-high // pool)))
+        extent //= pool
+    return windows

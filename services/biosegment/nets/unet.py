@@ -1,6 +1,6 @@
 """The U-Net of Ronneberger et al. (2015), in 2-D and in 3-D, with SAME convolutions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import gcd
 from typing import Any, cast
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from biosegment.nets.footprint import unet_footprint
-from biosegment.nets.network import Network
+from biosegment.nets.network import Network, Windows, cropped
+from biosegment.nets.receptive import unet_windows
 
 # By the number of axes that are convolved. Any, since their signatures differ in nothing else.
 _CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -106,6 +107,8 @@ class UNet(Network):
                 [1 + 2 * neighbours, *widths[:-2]], widths[:-1], rates, kernels[:-1], strict=True
             )
         )
+        self._pools = pools
+        self._radii = [tuple(size // 2 for size in kernel) for kernel in kernels]
         self.pools = nn.ModuleList(_POOL[axes](pool) for pool in pools)
         self.bottleneck = DoubleConv(widths[-2], widths[-1], dropout, kernel=kernels[-1], norm=norm)
         self.up = nn.ModuleList(
@@ -134,9 +137,27 @@ class UNet(Network):
             x = pool(x)
         return self.bottleneck(x), skips
 
-    def decode(self, deepest: Tensor, rest: list[Tensor]) -> Tensor:
-        """Class logits; uses the skips up."""
-        x = deepest
-        for up, block in zip(self.up, self.decoder, strict=True):
-            x = block(torch.cat((rest.pop(), up(x)), dim=1))
+    def windows(self, extent: Sequence[int], core: Sequence[slice]) -> Windows:
+        """As of ``Network.windows``; the coarser the level, the farther beyond the core."""
+        by_axis = []
+        for axis, (size, part) in enumerate(zip(extent, core, strict=True)):
+            pools = [pool[axis] for pool in self._pools]
+            # Normalisation by groups looks at all there is.
+            radii = [radius[axis] if self.footprint.local else size for radius in self._radii]
+            by_axis.append(unet_windows(pools, radii, (part.start, part.stop), size))
+        return torch.tensor(list(zip(*by_axis, strict=True)))
+
+    def decode(self, deepest: Tensor, rest: list[Tensor], windows: Windows | None) -> Tensor:
+        """Class logits; uses the skips up, and of each level what the windows ask for."""
+        x, begin = deepest, torch.tensor(0)
+        finest_last = reversed(range(len(self.pools)))
+        for level, up, block in zip(finest_last, self.up, self.decoder, strict=True):
+            skip = rest.pop()
+            if windows is not None:
+                shown = windows[level + 1] * torch.tensor(self._pools[level]).unsqueeze(1)
+                x, skip = cropped(x, windows[level + 1], begin), cropped(skip, shown, torch.tensor(0))
+                begin = shown[:, :1]
+            x = block(torch.cat((skip, up(x)), dim=1))
+        if windows is not None:
+            x = cropped(x, windows[0], begin)
         return cast("Tensor", self.head(x))

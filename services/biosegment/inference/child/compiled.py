@@ -33,11 +33,21 @@ class CompiledNetwork:
     It holds a copy of the weights: what is done to the network later on changes nothing here.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, parts: bool) -> None:
+        """Compiles a network.
+
+        Args:
+            network: The network.
+            parts: Whether parts are to be predicted of what it is shown, and windows given. One
+                that can do both would be the slower for it where all is wanted.
+        """
         openvino = _openvino()
         footprint = network.footprint
         z, y, x = footprint.padded(_TRACED)
-        example = torch.zeros((1, z + 2 * footprint.neighbours, y, x))
+        example: tuple[Tensor, ...] = (torch.zeros((1, z + 2 * footprint.neighbours, y, x)),)
+        if parts:
+            extent = (z, y, x)[-network.dense_axes :]
+            example += (network.windows(extent, [slice(0, size) for size in extent]),)
         # What is traced under inference mode cannot be read back.
         with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
             # That tracing is an old way, and that the check of extents is not traced.
@@ -59,13 +69,14 @@ class CompiledNetwork:
         )
         self._request = self._compiled.create_infer_request()
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, *windows: Tensor) -> Tensor:
         """Class logits, as of ``Network.forward``.
 
         Raises:
             RuntimeError: There is too little memory, or an extent does not fit the network.
         """
-        made = self._request.infer([x.contiguous().numpy()], share_inputs=True)
+        given = [part.contiguous().numpy() for part in (x, *windows)]
+        made = self._request.infer(given, share_inputs=True)
         return torch.from_numpy(made[0])
 
     def give_back(self) -> None:

@@ -54,7 +54,8 @@ class Predictor:
     device: torch.device = field(default_factory=default_device)
     by_openvino: bool = False
     forwards: int = field(default=0, init=False)
-    _compiled: CompiledNetwork | None = field(default=None, init=False, repr=False)
+    # By whether it predicts parts of what it is shown.
+    _compiled: dict[bool, CompiledNetwork] = field(default_factory=dict, init=False, repr=False)
     _uniform: UniformTiles = field(default_factory=UniformTiles, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -72,19 +73,34 @@ class Predictor:
             x = x.float() * _UINT8_SCALE
         return x
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Class logits (N, C, z, y, x) of what ``tensor`` gives, nothing dropped out."""
+    def logits(self, x: Tensor, core: Sequence[slice] | None = None) -> Tensor:
+        """Class logits (N, C, z, y, x) of what ``tensor`` gives, nothing dropped out.
+
+        Args:
+            x: Of ``tensor``.
+            core: What of it to predict, by axis, all of it where None. All sections for a network
+                that looks at each by itself.
+        """
+        windows = () if core is None else self._windows(x, core)
         if not self.by_openvino:
-            made: Tensor = self.module(x)
+            made: Tensor = self.module(x, *windows)
             return made
-        if self._compiled is None:
-            self._compiled = CompiledNetwork(self.module)
-        return self._compiled(x)
+        parts = bool(windows)
+        if parts not in self._compiled:
+            self._compiled[parts] = CompiledNetwork(self.module, parts=parts)
+        return self._compiled[parts](x, *windows)
+
+    def _windows(self, x: Tensor, core: Sequence[slice]) -> tuple[Tensor, ...]:
+        axes = self.module.dense_axes
+        extent, part = x.shape[-axes:], core[-axes:]
+        if all((one.start, one.stop) == (0, size) for one, size in zip(part, extent, strict=True)):
+            return ()
+        return (self.module.windows(extent, part),)
 
     def give_back(self) -> None:
         """Frees what forwards keep for one another."""
-        if self._compiled is not None:
-            self._compiled.give_back()
+        for compiled in self._compiled.values():
+            compiled.give_back()
 
     def halve(self, smallest: int) -> None:
         """Makes forwards smaller.
@@ -103,7 +119,7 @@ class Predictor:
         self.forward_pixels = max(smallest, self.forward_pixels // 2)
         # What the forward left behind may be what the next one lacks, and OpenVINO does not give
         # up what a failed one took: torch goes on.
-        self.by_openvino, self._compiled = False, None
+        self.by_openvino, self._compiled = False, {}
         heap.give_back()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -205,8 +221,8 @@ def _run(
     predictor: Predictor, seen: NDArray[Any], tile: tiles.Tile, outputs: Sequence[str]
 ) -> list[NDArray[Any]]:
     predictor.forwards += 1
-    logits = predictor.logits(predictor.tensor(seen[np.newaxis]))
-    logits = logits[0, :, tile.z.core, tile.y.core, tile.x.core]
+    core = [span.core for span in tile.axes]
+    (logits,) = predictor.logits(predictor.tensor(seen[np.newaxis]), core)
     return [output_of(predictor, logits, output) for output in outputs]
 
 
