@@ -1,11 +1,11 @@
 """Whole-volume segmentation: beside the bare network and a sliding window, in memory, in blocks.
 
-Each part brings up a platform of its own and measures jobs of the running services. ``speed``
-trains a network, then has the same voxels segmented by a job and by the bare forward in turns, and
-by MONAI's sliding window. ``memory`` watches every process while volumes of two sizes are
-segmented, of which the larger one is never stored. ``blocks`` measures what a block costs when
-there is nothing to read, to compute and to write, in a job of a million. The last line is one JSON
-object.
+Each part but ``tiles`` brings up a platform of its own and measures jobs of the running services.
+``speed`` trains a network, then has the same voxels segmented by a job and by the bare forward in
+turns, and by MONAI's sliding window. ``tiles`` measures what the halo of a tile costs. ``memory``
+watches every process while volumes of two sizes are segmented, of which the larger one is never
+stored. ``blocks`` measures what a block costs when there is nothing to read, to compute and to
+write, in a job of a million. The last line is one JSON object.
 """
 
 import argparse
@@ -14,9 +14,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from benchmarks.segment import blocks, memory, speed
+from benchmarks.segment import blocks, memory, speed, tiles
 
-PARTS = {"speed": speed.measure, "memory": memory.measure, "blocks": blocks.measure}
+PARTS = {
+    "speed": speed.measure,
+    "tiles": tiles.measure,
+    "memory": memory.measure,
+    "blocks": blocks.measure,
+}
 
 
 def main() -> None:
@@ -30,6 +35,9 @@ def main() -> None:
     made.add_argument("--parts", default=",".join(PARTS), help="which parts, separated by commas")
     made.add_argument("--turns", type=int, default=3, help="times that job and bare take turns")
     made.add_argument("--steps", type=int, default=200, help="training steps of the network")
+    made.add_argument(
+        "--precision", default="float32", help="what networks compute with; BIOSEGMENT_PRECISION"
+    )
     made.add_argument("--quick", action="store_true", help="a short run; the figures mean little")
     given = made.parse_args()
     chosen = [name.strip() for name in given.parts.split(",") if name.strip()]
@@ -37,7 +45,9 @@ def main() -> None:
         made.error(f"there is no part {unknown[0]}; choose among {', '.join(PARTS)}")
     if given.quick:
         given.turns, given.steps = 1, 20
-    result: dict[str, Any] = {"quick": given.quick}
+    # For the services, and for the processes of the bare network.
+    os.environ["BIOSEGMENT_PRECISION"] = given.precision
+    result: dict[str, Any] = {"quick": given.quick, "precision": given.precision}
     for name in chosen:
         print(f"# {name}", flush=True)
         result |= PARTS[name](given)

@@ -8,6 +8,7 @@ and memory are set up as in the child.
 """
 
 import importlib
+import os
 import time
 from math import prod
 from typing import Any
@@ -32,7 +33,7 @@ _loaded: dict[bool, Any] = {}
 
 
 def load(data: bytes) -> tuple[int, bool]:
-    """Loads a network as the child does.
+    """Loads a network as the child does; torch's in float32, as its users have it.
 
     Returns:
         The number of threads that it works with, and whether OpenVINO runs it by default.
@@ -41,15 +42,20 @@ def load(data: bytes) -> tuple[int, bool]:
     import torch
 
     from biosegment.inference.child.predict import Predictor
-    from biosegment.inference.forwards import CpuEngine, Forwards
+    from biosegment.inference.forwards import CpuEngine, Forwards, Precision
     from biosegment.nets import weights
 
     found = weights.load(data)
+    precision = Precision(os.environ.get("BIOSEGMENT_PRECISION", Precision.FLOAT32))
     forwards = Forwards(engine=CpuEngine.AUTO)
     compiled = forwards.by_openvino(found.module.footprint)
     for torchs in (True, False):
         _loaded[torchs] = Predictor(
-            found.module, found.classes, forwards.pixels, by_openvino=compiled and not torchs
+            found.module,
+            found.classes,
+            forwards.pixels,
+            by_openvino=compiled and not torchs,
+            precision=Precision.FLOAT32 if torchs else precision,
         )
     return torch.get_num_threads(), _loaded[False].by_openvino
 

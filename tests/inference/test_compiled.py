@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from biosegment.inference import settings as settings_module
 from biosegment.inference.child.compiled import CompiledNetwork
 from biosegment.inference.child.predict import PROBABILITIES, Predictor, predict
 from biosegment.inference.child.score import Comparison, score
-from biosegment.inference.forwards import CpuEngine, Forwards, openvino_is_installed
+from biosegment.inference.forwards import CpuEngine, Forwards, Precision, openvino_is_installed
 from biosegment.inference.settings import InferenceSettings
 from biosegment.nets import catalog
 from biosegment.nets.architectures import build
@@ -147,3 +148,26 @@ def test_what_is_not_installed_cannot_be_asked_for(monkeypatch, tmp_path):
         InferenceSettings(connection=tmp_path / "c.json", cpu_engine="openvino")
     with pytest.raises(ValidationError, match="'auto', 'torch' or 'openvino'"):
         InferenceSettings(connection=tmp_path / "c.json", cpu_engine="onnx")
+
+
+@pytest.mark.parametrize(
+    "by_openvino", [False, pytest.param(True, marks=needs_openvino)], ids=["torch", "openvino"]
+)
+def test_bfloat16_is_close_to_float32(by_openvino):
+    exact = predictors()[by_openvino]
+    halved = replace(exact, precision=Precision.BFLOAT16)
+    raw = np.random.default_rng(0).integers(0, 255, (2, 150, 90)).astype(np.uint8)
+    box = Box.of_shape(raw.shape)
+    around = {"origin": (0, 0, 0), "shape": raw.shape, "box": box, "output": PROBABILITIES}
+    expected, found = (predict(predictor, raw, **around) for predictor in (exact, halved))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=0.05)
+    if not by_openvino:
+        # OpenVINO computes in float32 where the processor has nothing else.
+        assert not np.array_equal(found, expected)
+
+
+def test_a_precision_that_there_is_not_is_refused(tmp_path):
+    assert InferenceSettings(connection=tmp_path / "c.json").forwards.precision == "float32"
+    with pytest.raises(ValidationError, match="'float32' or 'bfloat16'"):
+        InferenceSettings(connection=tmp_path / "c.json", precision="float16")

@@ -32,7 +32,12 @@ def test_write_units_are_whole_chunks(shape, chunk, unit):
 SECTIONS = unet_footprint(4, planar_levels=5)
 WHOLE = unet_footprint(4, planar_levels=5, local=False)
 VOLUMES = unet_footprint(3, planar_levels=1)
+PIXELS = 1 << 20
 extents = st.tuples(st.integers(1, 60), st.integers(1, 3000), st.integers(1, 3000))
+
+
+def _block(spec, shape, footprint, forward_pixels=PIXELS):
+    return segmentation._block(spec, shape, footprint, forward_pixels)
 
 
 @pytest.mark.parametrize("footprint", [SECTIONS, VOLUMES, WHOLE])
@@ -44,7 +49,7 @@ def test_no_two_blocks_share_a_write_unit_and_all_of_the_box_is_covered(footprin
     if data.draw(st.booleans()):
         spec.block.CopyFrom(shape_proto(data.draw(extents)))
     try:
-        spec.block.CopyFrom(shape_proto(segmentation._block(spec, shape, footprint)))
+        spec.block.CopyFrom(shape_proto(_block(spec, shape, footprint)))
     except InvalidArgumentError:
         return
     unit = segmentation.chunk_and_unit(shape)[1]
@@ -64,19 +69,31 @@ def test_an_absurd_block_is_refused():
     for block in ((0, 1, 1), (4096, 8192, 8192)):
         spec = jobs_pb2.SegmentSpec(block=shape_proto(block))
         with pytest.raises(InvalidArgumentError, match="block"):
-            segmentation._block(spec, (10_000, 20_000, 20_000), SECTIONS)
+            _block(spec, (10_000, 20_000, 20_000), SECTIONS)
 
 
 def test_blocks_of_networks_that_see_volumes_are_thicker():
     shape = (500, 3000, 3000)
     spec = jobs_pb2.SegmentSpec()
-    assert segmentation._block(spec, shape, SECTIONS) == (16, 768, 768)
-    assert segmentation._block(spec, shape, VOLUMES) == (64, 768, 768)
+    assert _block(spec, shape, SECTIONS) == (16, 768, 768)
+    assert _block(spec, shape, VOLUMES) == (64, 768, 768)
+
+
+def test_blocks_of_sections_grow_with_what_a_forward_may_show():
+    spec, shape = jobs_pb2.SegmentSpec(), (500, 5000, 4000)
+    for pixels, block in (
+        (1 << 12, (16, 768, 768)),
+        (1 << 20, (16, 768, 768)),
+        (1728**2, (16, 1536, 1536)),  # of that, 96 pixels at either side are halo
+        (1727**2, (16, 768, 768)),
+        (1 << 28, (16, 3072, 3072)),
+    ):
+        assert _block(spec, shape, SECTIONS, pixels) == block
 
 
 def test_blocks_of_whole_sections_are_not_cut():
     spec, shape = jobs_pb2.SegmentSpec(block=shape_proto((16, 256, 256))), (100, 3000, 2000)
-    assert segmentation._block(spec, shape, WHOLE) == (16, 3072, 2304)
+    assert _block(spec, shape, WHOLE) == (16, 3072, 2304)
 
 
 def subject(shape, architecture="unet2d-group"):

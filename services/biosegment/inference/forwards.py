@@ -1,4 +1,4 @@
-"""How networks are run: how much at a time, and by what. Free of torch, for servicers."""
+"""How networks are run: how much at a time, by what, and how exactly. Free of torch, for servicers."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +15,13 @@ class CpuEngine(StrEnum):
     OPENVINO = "openvino"
 
 
+class Precision(StrEnum):
+    """What networks compute with; weights and sums are float32 in any case."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 def openvino_is_installed() -> bool:
     """Whether this environment has OpenVINO; it is not imported."""
     return find_spec("openvino") is not None
@@ -27,10 +34,12 @@ class Forwards:
     Attributes:
         pixels: In one forward of sections; see ``Footprint.forward_voxels``.
         engine: On a CPU.
+        precision: Of predictions.
     """
 
     pixels: int = 1 << 20
     engine: CpuEngine = CpuEngine.TORCH
+    precision: Precision = Precision.FLOAT32
 
     def by_openvino(self, footprint: Footprint) -> bool:
         """Whether OpenVINO runs a network on a CPU.

@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from dataclasses import dataclass
-from math import prod
+from math import isqrt, prod
 
 from biosegment.client import arrays, names
 from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
@@ -24,6 +24,7 @@ _CHUNK: ZYX = (16, 256, 256)
 # halo of the deepest network fit into one forward: a wider block would be cut, at more halo.
 _WHOLE, _SHEET = 1024, 768
 _THICKER = 4
+_MOST_SHEETS = 4
 _MAX_BLOCK_VOXELS = 1 << 28
 _RUNS, _MOST_IN_RUN = 256, 64
 # Interpreter, torch and its libraries, measured on Linux without a GPU.
@@ -109,7 +110,7 @@ async def plan(
     views.check(spec, subject)
     box = subject.box(spec.box) if spec.HasField("box") else Box.of_shape(subject.shape)
     spec.box.CopyFrom(box.to_proto())
-    block = _block(spec, subject.shape, subject.footprint)
+    block = _block(spec, subject.shape, subject.footprint, settings.forward_pixels)
     spec.block.CopyFrom(shape_proto(block))
     await _check_free(stubs, spec)
     result_bytes = sum(arrays.dtype_of(_KINDS[output][1]).itemsize for output in volume_names(spec))
@@ -136,10 +137,19 @@ def chunk_and_unit(shape: ZYX) -> tuple[ZYX, ZYX]:
     return (z, y, x), (z, y * rows, x * columns)
 
 
-def _block(spec: jobs_pb2.SegmentSpec, shape: ZYX, footprint: Footprint) -> ZYX:
+def _block(
+    spec: jobs_pb2.SegmentSpec, shape: ZYX, footprint: Footprint, forward_pixels: int
+) -> ZYX:
     unit = chunk_and_unit(shape)[1]
-    flat = footprint.sectionwise and not spec.three_orientations
-    usual = unit if flat else (_THICKER * unit[0], *unit[1:])
+    if footprint.sectionwise and not spec.three_orientations:
+        # The more of a section a forward shows, the less of that is halo.
+        side = isqrt(forward_pixels)
+        rows, columns = (
+            min(max(1, (side - 2 * halo) // _SHEET), _MOST_SHEETS) for halo in footprint.halo[1:]
+        )
+        usual = (unit[0], rows * unit[1], columns * unit[2])
+    else:
+        usual = (_THICKER * unit[0], *unit[1:])
     asked = shape_of(spec.block) if spec.HasField("block") else usual
     if not footprint.local:
         # Every block runs the sections that it touches whole, so none is cut.

@@ -57,7 +57,7 @@ class BackboneNetwork(Network):
         classifier = cast("nn.Module", self.body.classifier)
         logits = classifier(deepest if "out" in features else features)
         logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        return logits if windows is None else cropped(logits, windows[0], torch.tensor(0))
+        return logits if windows is None else cropped(logits, windows[0])
 
 
 def _backbone(body: nn.Module) -> nn.Module:

@@ -16,14 +16,14 @@ from biosegment.nets.footprint import Footprint
 Windows = Tensor
 
 
-def cropped(x: Tensor, window: Tensor, begin: Tensor) -> Tensor:
+def cropped(x: Tensor, window: Tensor, begin: Tensor | int = 0) -> Tensor:
     """A part of feature maps.
 
     Args:
         x: (n, channels, …).
         window: First and first after the last of what to keep along the axes after channels,
             (axes, 2).
-        begin: Where ``x`` begins, (axes, 1) or 0.
+        begin: Where ``x`` begins, (axes, 1), or 0.
     """
     # Indices that are tensors are seen when the network is traced; numbers would be fixed.
     return x[(..., *(slice(low, high) for low, high in window - begin))]

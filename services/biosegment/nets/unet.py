@@ -149,13 +149,14 @@ class UNet(Network):
 
     def decode(self, deepest: Tensor, rest: list[Tensor], windows: Windows | None) -> Tensor:
         """Class logits; uses the skips up, and of each level what the windows ask for."""
-        x, begin = deepest, torch.tensor(0)
+        x = deepest
+        begin: Tensor | int = 0
         finest_last = reversed(range(len(self.pools)))
         for level, up, block in zip(finest_last, self.up, self.decoder, strict=True):
             skip = rest.pop()
             if windows is not None:
                 shown = windows[level + 1] * torch.tensor(self._pools[level]).unsqueeze(1)
-                x, skip = cropped(x, windows[level + 1], begin), cropped(skip, shown, torch.tensor(0))
+                x, skip = cropped(x, windows[level + 1], begin), cropped(skip, shown)
                 begin = shown[:, :1]
             x = block(torch.cat((skip, up(x)), dim=1))
         if windows is not None:

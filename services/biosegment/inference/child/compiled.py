@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from biosegment.inference.forwards import Precision
 from biosegment.nets.network import Network
 
 _TRACED = (8, 64, 64)
+_HINTS = {Precision.FLOAT32: "f32", Precision.BFLOAT16: "bf16"}
 
 
 @cache
@@ -33,7 +35,7 @@ class CompiledNetwork:
     It holds a copy of the weights: what is done to the network later on changes nothing here.
     """
 
-    def __init__(self, network: Network, *, parts: bool) -> None:
+    def __init__(self, network: Network, *, parts: bool, precision: Precision) -> None:
         """Compiles a network.
 
         Args:
@@ -59,8 +61,8 @@ class CompiledNetwork:
             model,
             "CPU",
             {
-                # Else it takes bfloat16 where the processor has it, and labels change.
-                "INFERENCE_PRECISION_HINT": "f32",
+                # Left open, it takes bfloat16 where the processor has it.
+                "INFERENCE_PRECISION_HINT": _HINTS[precision],
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": torch.get_num_threads(),
                 # Other processes want the same cores.

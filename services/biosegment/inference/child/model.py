@@ -39,6 +39,7 @@ def predictor_of(stubs: SyncStubs, version: str, *, forwards: Forwards) -> Predi
         loaded.classes,
         footprint.forward_voxels(forwards.pixels),
         by_openvino=forwards.by_openvino(footprint),
+        precision=forwards.precision,
     )
     while len(_loaded) >= _KEPT:
         _loaded.popitem(last=False)

@@ -15,6 +15,7 @@ from biosegment.client.geometry import ZYX, Box
 from biosegment.inference.child import heap, tiles
 from biosegment.inference.child.compiled import CompiledNetwork
 from biosegment.inference.child.uniform import UniformTiles
+from biosegment.inference.forwards import Precision
 from biosegment.nets.channels import value_table
 from biosegment.nets.intensity import unit_scale
 from biosegment.nets.network import Network, channels_last
@@ -45,6 +46,7 @@ class Predictor:
         forward_pixels: Pixels in one forward, those of all sections; halved when the device runs
             out of memory.
         by_openvino: Whether OpenVINO runs the network; never on a GPU, nor once memory ran out.
+        precision: What ``logits`` computes with.
         forwards: How often the network was run, by ``predict_all``.
     """
 
@@ -53,6 +55,7 @@ class Predictor:
     forward_pixels: int
     device: torch.device = field(default_factory=default_device)
     by_openvino: bool = False
+    precision: Precision = Precision.FLOAT32
     forwards: int = field(default=0, init=False)
     # By whether it predicts parts of what it is shown.
     _compiled: dict[bool, CompiledNetwork] = field(default_factory=dict, init=False, repr=False)
@@ -74,7 +77,7 @@ class Predictor:
         return x
 
     def logits(self, x: Tensor, core: Sequence[slice] | None = None) -> Tensor:
-        """Class logits (N, C, z, y, x) of what ``tensor`` gives, nothing dropped out.
+        """Class logits (N, C, z, y, x), float32, of what ``tensor`` gives, nothing dropped out.
 
         Args:
             x: Of ``tensor``.
@@ -83,11 +86,15 @@ class Predictor:
         """
         windows = () if core is None else self._windows(x, core)
         if not self.by_openvino:
-            made: Tensor = self.module(x, *windows)
-            return made
+            halved = self.precision is Precision.BFLOAT16
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=halved):
+                made: Tensor = self.module(x, *windows)
+            return made.float()
         parts = bool(windows)
         if parts not in self._compiled:
-            self._compiled[parts] = CompiledNetwork(self.module, parts=parts)
+            self._compiled[parts] = CompiledNetwork(
+                self.module, parts=parts, precision=self.precision
+            )
         return self._compiled[parts](x, *windows)
 
     def _windows(self, x: Tensor, core: Sequence[slice]) -> tuple[Tensor, ...]:
