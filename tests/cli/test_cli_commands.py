@@ -100,6 +100,7 @@ def test_a_wrong_token_is_one_sentence(platform: InMemoryPlatform, tmp_path: Pat
         ["predict", "m/1", "liver", "--box", "0:1,0:2", "--out", "o.npy"],
         ["predict", "m/1", "liver", "--box", "0:1,2:2,0:1", "--out", "o.npy"],
         ["segment", "m/1", "liver", "--box", "-1:1,0:2,0:1"],
+        ["segment", "m/1", "liver", "--block", "16,0,256"],
         ["train", "m", "liver", "--patch", "0,1,1"],
         ["train", "m", "liver", "--hold-out", "0.7"],
         ["train", "m", "liver", "--patience", "3"],

@@ -35,6 +35,22 @@ def die(context: ChildContext) -> None:
     os.kill(os.getpid(), 9)
 
 
+def hang(context: ChildContext, reports: int = 0) -> None:
+    """Says a few things, one each half second, then nothing."""
+    for number in range(reports):
+        context.report(number)
+        time.sleep(0.5)
+    time.sleep(60)
+
+
+def compute(context: ChildContext, seconds: float) -> float:
+    """Says nothing, but works."""
+    begin, number = time.monotonic(), 0
+    while time.monotonic() - begin < seconds:
+        number += 1
+    return time.monotonic() - begin
+
+
 def until_cancelled(context: ChildContext, started: str) -> None:
     Path(started).touch()
     while True:

@@ -80,6 +80,21 @@ async def test_a_killed_child_is_told_and_the_next_task_gets_a_new_one(child: Ch
     assert (await child.run(f"{TARGETS}:add", a=1, b=1))["sum"] == 2
 
 
+async def test_a_stuck_child_is_killed_and_the_next_task_gets_a_new_one() -> None:
+    child = Child("test", stall_seconds=1.5)
+    reports: list[int] = []
+    try:
+        with pytest.raises(WorkerDiedError, match=r"had done nothing for 1\.5 s"):
+            await child.run(f"{TARGETS}:hang", on_report=reports.append, reports=6)
+        # Three seconds of them, twice what it may be silent for.
+        assert reports == list(range(6))
+        assert await child.run(f"{TARGETS}:compute", seconds=4) >= 4
+        with pytest.raises(WorkerDiedError, match="out of memory"):
+            await child.run(f"{TARGETS}:die")
+    finally:
+        await child.close()
+
+
 async def test_cancellation_reaches_the_function(
     child: Child, tmp_path: Path, eventually: Any
 ) -> None:

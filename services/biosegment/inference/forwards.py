@@ -1,4 +1,4 @@
-"""How networks are run: how much at a time, by what, and how exactly. Free of torch, for servicers."""
+"""How networks are run: how much at a time, by what, how exactly. Free of torch."""
 
 from dataclasses import dataclass
 from enum import StrEnum

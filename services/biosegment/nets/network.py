@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.nets.footprint import Footprint
 
-
 # See ``Network.windows``.
 Windows = Tensor
 

@@ -21,6 +21,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+import psutil
+
 from biosegment.client.errors import (
     DomainError,
     JobCancelledError,
@@ -33,6 +35,9 @@ _log = log.get(__name__)
 _SPAWN = multiprocessing.get_context("spawn")
 _CANCEL_GRACE_SECONDS = 20.0
 _IDLE_SECONDS = 1.0
+_STALL_SECONDS = 600.0
+# Of a core: what threads that only wait take is far less, what any computation takes is more.
+_STALL_LOAD = 0.01
 _when_idle: list[Callable[[], None]] = []
 
 
@@ -193,8 +198,18 @@ class _Flight:
 class Child:
     """A warm child process that does one task at a time, and an urgent one in between."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, stall_seconds: float = _STALL_SECONDS) -> None:
+        """Makes a child; its process starts with its first task.
+
+        Args:
+            name: For the log and error messages.
+            stall_seconds: With a task in hand a process that neither computes nor reports for so
+                long is taken to be stuck, on storage that never answers for example, and killed.
+        """
         self._name = name
+        self._stall_seconds = stall_seconds
+        self._messages = 0
+        self._stuck = False
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
         self._ids = itertools.count(1)
@@ -241,7 +256,7 @@ class Child:
         urgent: bool,
         kwargs: dict[str, Any],
     ) -> Any:
-        watcher: asyncio.Task[None] | None = None
+        watchers: list[asyncio.Task[None]] = []
         task = next(self._ids)
         try:
             self._start()
@@ -251,14 +266,15 @@ class Child:
                 self._send(("run", task, urgent, target, kwargs))
             except OSError:
                 raise WorkerDiedError(f"The {self._name} process ended.") from None
+            watchers.append(asyncio.create_task(self._watch_stall()))
             if cancelled is not None:
-                watcher = asyncio.create_task(self._watch(cancelled, task))
+                watchers.append(asyncio.create_task(self._watch(cancelled, task)))
             return await answer
         except asyncio.CancelledError:
             self.kill()
             raise
         finally:
-            if watcher is not None:
+            for watcher in watchers:
                 watcher.cancel()
             self._flights.pop(task, None)
 
@@ -273,6 +289,32 @@ class Child:
                 break
         _log.warning("child.killed", child=self._name)
         self.kill()
+
+    async def _watch_stall(self) -> None:
+        loop = asyncio.get_running_loop()
+        interval = self._stall_seconds / 10
+        seen, since = self._activity(), loop.time()
+        while loop.time() - since < self._stall_seconds:
+            await asyncio.sleep(interval)
+            now = self._activity()
+            if now[0] != seen[0] or now[1] - seen[1] > _STALL_LOAD * interval:
+                since = loop.time()
+            seen = now
+        _log.error("child.stuck", child=self._name, seconds=self._stall_seconds)
+        self._stuck = True
+        self.kill()
+
+    def _activity(self) -> tuple[int, float]:
+        """Messages received, and seconds of CPU time that the process and its own have taken."""
+        seconds = 0.0
+        # Processes that have just ended.
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self.pid)
+            for each in (process, *process.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    times = each.cpu_times()
+                    seconds += times.user + times.system
+        return self._messages, seconds
 
     def _send(self, message: tuple[Any, ...]) -> None:
         if self._pipe is None:
@@ -306,6 +348,7 @@ class Child:
 
     def _received(self, message: tuple[str, int, Any]) -> None:
         kind, task, value = message
+        self._messages += 1
         flight = self._flights.get(task)
         if flight is None or flight.answer.done():
             return
@@ -323,7 +366,12 @@ class Child:
         pipe.close()
         self._pipe = None
         code = process.exitcode
-        hint = " (killed; was the machine out of memory?)" if code == -signal.SIGKILL else ""
+        hint = ""
+        if self._stuck:
+            hint = f" (killed; it had done nothing for {self._stall_seconds:g} s)"
+        elif code == -signal.SIGKILL:
+            hint = " (killed; was the machine out of memory?)"
+        self._stuck = False
         for flight in self._flights.values():
             if not flight.answer.done():
                 flight.answer.set_exception(

@@ -87,17 +87,25 @@ def segment(
             help="3: average over sections along z, y and x; takes up to nine times as long."
         ),
     ] = Orientations.ONE,
+    block: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Extent of what a worker takes at a time, {parse.SHAPE_HELP}  "
+            "[default: after the network]"
+        ),
+    ] = None,
     wait: Wait = True,
 ) -> None:
     """Segment a whole data set."""
     session = session_of(ctx)
-    place = parse.optional_box(box)
+    place, extent = parse.optional_box(box), parse.shape(block)
     with session.client() as client:
         job = client.segment(
             version,
             dataset,
             segmentation=name,
             box=place,
+            block=extent,
             entropy_volume=entropy,
             mask=mask,
             augment=None if augment is None else augment.value,

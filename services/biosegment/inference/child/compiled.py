@@ -42,6 +42,7 @@ class CompiledNetwork:
             network: The network.
             parts: Whether parts are to be predicted of what it is shown, and windows given. One
                 that can do both would be the slower for it where all is wanted.
+            precision: What it computes with; float32 where the processor has nothing else.
         """
         openvino = _openvino()
         footprint = network.footprint

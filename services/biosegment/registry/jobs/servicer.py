@@ -41,9 +41,9 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
                 )
                 return jobs_pb2.CreateJobResponse(job=await rows.describe(session, row))
 
-            return await once(
-                session, "CreateJob", request.request_id, jobs_pb2.CreateJobResponse, make
-            )
+            # Else one id for a training and a segmentation would get the training twice.
+            method = f"CreateJob with {request.job.WhichOneof('spec')}"
+            return await once(session, method, request.request_id, jobs_pb2.CreateJobResponse, make)
 
     async def GetJob(
         self, request: jobs_pb2.GetJobRequest, context: Context
