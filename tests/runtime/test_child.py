@@ -95,6 +95,23 @@ async def test_a_stuck_child_is_killed_and_the_next_task_gets_a_new_one() -> Non
         await child.close()
 
 
+async def test_who_waits_hears_of_the_end_though_another_process_is_there_already(
+    child: Child, tmp_path: Path, eventually: Any
+) -> None:
+    started = tmp_path / "started"
+    long = asyncio.create_task(child.run(f"{TARGETS}:until_cancelled", started=str(started)))
+
+    async def runs() -> bool:
+        return started.exists()
+
+    await eventually(runs)
+    child.kill()
+    # Before the loop has heard of the end.
+    assert (await child.run(f"{TARGETS}:add", urgent=True, a=1, b=1))["sum"] == 2
+    with pytest.raises(WorkerDiedError):
+        await asyncio.wait_for(long, 10)
+
+
 async def test_cancellation_reaches_the_function(
     child: Child, tmp_path: Path, eventually: Any
 ) -> None:

@@ -25,7 +25,8 @@ def cropped(x: Tensor, window: Tensor, begin: Tensor | int = 0) -> Tensor:
         begin: Where ``x`` begins, (axes, 1), or 0.
     """
     # Indices that are tensors are seen when the network is traced; numbers would be fixed.
-    return x[(..., *(slice(low, high) for low, high in window - begin))]
+    place: Any = (..., *(slice(low, high) for low, high in window - begin))
+    return x[place]
 
 
 class Network(nn.Module):

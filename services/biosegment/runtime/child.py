@@ -189,8 +189,9 @@ def _translate(error: BaseException) -> Exception:
 
 @dataclass(slots=True)
 class _Flight:
-    """A task that the child has been sent."""
+    """A task that the child has been sent, and by what pipe."""
 
+    pipe: Connection
     answer: asyncio.Future[Any]
     on_report: Callable[[Any], None] | None
 
@@ -209,7 +210,9 @@ class Child:
         self._name = name
         self._stall_seconds = stall_seconds
         self._messages = 0
-        self._stuck = False
+        # What was killed can still look alive, to one thread while another one reaps it.
+        self._killed = False
+        self._stuck: Connection | None = None
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
         self._ids = itertools.count(1)
@@ -259,11 +262,11 @@ class Child:
         watchers: list[asyncio.Task[None]] = []
         task = next(self._ids)
         try:
-            self._start()
+            pipe = self._start()
             answer = asyncio.get_running_loop().create_future()
-            self._flights[task] = _Flight(answer, on_report)
+            self._flights[task] = _Flight(pipe, answer, on_report)
             try:
-                self._send(("run", task, urgent, target, kwargs))
+                pipe.send(("run", task, urgent, target, kwargs))
             except OSError:
                 raise WorkerDiedError(f"The {self._name} process ended.") from None
             watchers.append(asyncio.create_task(self._watch_stall()))
@@ -281,7 +284,7 @@ class Child:
     async def _watch(self, cancelled: asyncio.Event, task: int) -> None:
         await cancelled.wait()
         with contextlib.suppress(OSError):
-            self._send(("cancel", task))
+            self._flights[task].pipe.send(("cancel", task))
         while True:
             await asyncio.sleep(_CANCEL_GRACE_SECONDS)
             # An urgent task may not have had its turn yet: the one in hand is not to suffer.
@@ -301,7 +304,7 @@ class Child:
                 since = loop.time()
             seen = now
         _log.error("child.stuck", child=self._name, seconds=self._stall_seconds)
-        self._stuck = True
+        self._stuck = self._pipe
         self.kill()
 
     def _activity(self) -> tuple[int, float]:
@@ -316,21 +319,18 @@ class Child:
                     seconds += times.user + times.system
         return self._messages, seconds
 
-    def _send(self, message: tuple[Any, ...]) -> None:
-        if self._pipe is None:
-            raise BrokenPipeError
-        self._pipe.send(message)
-
-    def _start(self) -> None:
-        if self._process is not None and self._process.is_alive() and self._pipe is not None:
-            return
+    def _start(self) -> Connection:
+        alive = self._process is not None and self._process.is_alive() and not self._killed
+        if alive and self._pipe is not None:
+            return self._pipe
         ours, theirs = _SPAWN.Pipe()
         process = _SPAWN.Process(target=_serve, args=(theirs,), name=self._name, daemon=True)
         process.start()
         theirs.close()
-        self._process, self._pipe = process, ours
+        self._process, self._pipe, self._killed = process, ours, False
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._listen, args=(ours, process, loop), daemon=True).start()
+        return ours
 
     def _listen(
         self, pipe: Connection, process: SpawnProcess, loop: asyncio.AbstractEventLoop
@@ -361,19 +361,18 @@ class Child:
             flight.answer.set_exception(value)
 
     def _died(self, pipe: Connection, process: SpawnProcess) -> None:
-        if pipe is not self._pipe:
-            return
         pipe.close()
-        self._pipe = None
+        # Another one may have been started since.
+        if pipe is self._pipe:
+            self._pipe = None
         code = process.exitcode
         hint = ""
-        if self._stuck:
+        if pipe is self._stuck:
             hint = f" (killed; it had done nothing for {self._stall_seconds:g} s)"
         elif code == -signal.SIGKILL:
             hint = " (killed; was the machine out of memory?)"
-        self._stuck = False
         for flight in self._flights.values():
-            if not flight.answer.done():
+            if flight.pipe is pipe and not flight.answer.done():
                 flight.answer.set_exception(
                     WorkerDiedError(
                         f"The {self._name} process ended with code {code}{hint}.", exit_code=code
@@ -401,6 +400,7 @@ class Child:
 
     def kill(self) -> None:
         """Ends the process at once."""
+        self._killed = True
         if self._process is not None and self._process.is_alive():
             self._process.kill()
             # Reaped here (milliseconds), so that the next task does not take it for alive.
