@@ -9,7 +9,6 @@ import torch
 from biosegment.client.errors import OutOfMemoryError
 from biosegment.client.geometry import BlockGrid, Box
 from biosegment.inference.child import predict as engine
-from biosegment.inference.child import tiles as tiles_module
 from biosegment.inference.child.predict import (
     ENTROPY,
     LABELS,
@@ -17,7 +16,7 @@ from biosegment.inference.child.predict import (
     Predictor,
     predict,
 )
-from biosegment.inference.child.tiles import input_box, spans, tiles
+from biosegment.inference.child.tiles import cuts, input_box, tiles
 from biosegment.inference.forwards import openvino_is_installed
 from biosegment.nets.architectures import build
 from biosegment.nets.footprint import unet_footprint
@@ -198,24 +197,27 @@ def test_a_smaller_halo_would_show():
     assert np.abs(made - whole(predictor, volume)).max() > 1e-4
 
 
-@pytest.mark.parametrize("window", [0, 64, 128, 333])
 @pytest.mark.parametrize(
     ("extent", "start", "stop"),
     [(1, 0, 1), (5, 3, 5), (16, 0, 16), (97, 0, 97), (97, 3, 90), (1000, 1, 900), (1024, 500, 502)],
 )
-def test_spans_cover_once_and_keep_their_halo(extent, window, start, stop):
+def test_every_way_to_cut_covers_once_and_keeps_its_halo(extent, start, stop):
     halo, stride = 32, 16
-    made = spans(start, stop, extent=extent, halo=halo, stride=stride, window=window)
-    assert made[0].core_start == start
-    assert made[-1].core_stop == stop
-    padded = -(-extent // stride) * stride
-    for a, b in pairwise(made):
-        assert a.core_stop == b.core_start
-    for span in made:
-        assert span.start % stride == span.stop % stride == 0
-        assert span.start == 0 or span.start <= span.core_start - halo
-        assert span.stop == padded or span.stop >= span.core_stop + halo
-        assert span.size <= max(window, 2 * halo + 2 * stride)
+    ways = list(cuts(start, stop, extent=extent, halo=halo, stride=stride))
+    assert len(ways[0]) == 1
+    for made in ways:
+        assert made[0].core_start == start
+        assert made[-1].core_stop == stop
+        padded = -(-extent // stride) * stride
+        for a, b in pairwise(made):
+            assert a.core_stop == b.core_start
+        for span in made:
+            assert span.start % stride == span.stop % stride == 0
+            assert span.start == 0 or span.start <= span.core_start - halo
+            assert span.stop == padded or span.stop >= span.core_stop + halo
+    assert max(span.size for span in ways[-1]) <= 2 * halo + 2 * stride
+    numbers = [len(made) for made in ways]
+    assert numbers == sorted(set(numbers))
 
 
 @pytest.mark.parametrize(
@@ -232,26 +234,45 @@ def test_memory_of_a_forward_is_bounded(footprint):
         assert prod(span.size for span in tile.axes) <= 1 << 20
 
 
-def test_a_tile_keeps_the_largest_part_that_its_voxels_allow():
-    """Against every other tile of no more voxels."""
-    footprint, shape, voxels = unet_footprint(2, planar_levels=1), (500, 500, 500), 300_000
-    tile = next(tiles(Box.of_shape(shape), shape=shape, footprint=footprint, forward_pixels=voxels))
-    window = tiles_module._windows(shape, footprint, voxels)
-    assert prod(window) <= voxels
-    assert all(span.size <= size for span, size in zip(tile.axes, window, strict=True))
+def test_no_other_grid_of_tiles_shows_less():
+    """Against every even grid whose tiles take no more voxels."""
+    footprint, block, voxels = unet_footprint(2, planar_levels=1), (32, 100, 60), 200_000
+    shape, box = (500, 500, 500), Box.at((100, 104, 200), block)
+    made = list(tiles(box, shape=shape, footprint=footprint, forward_pixels=voxels))
+    assert max(extent(tile) for tile in made) <= voxels
 
-    def kept(extent):
-        return prod(max(0, n - 2 * h) for n, h in zip(extent, footprint.halo, strict=True))
+    def shown(cores):
+        z, y, x = (
+            -(-size // core) * (core + 2 * halo)
+            for size, core, halo in zip(block, cores, footprint.halo, strict=True)
+        )
+        return z * y * x
 
-    axes = [range(2 * h + s, 400, s) for h, s in zip(footprint.halo, footprint.stride, strict=True)]
-    best = max(kept(extent) for extent in product(*axes) if prod(extent) <= voxels)
-    assert kept(window) > 0.85 * best
+    def largest(cores):
+        return prod(core + 2 * halo for core, halo in zip(cores, footprint.halo, strict=True))
+
+    steps = [range(s, n + s, s) for n, s in zip(block, footprint.stride, strict=True)]
+    best = min(shown(cores) for cores in product(*steps) if largest(cores) <= voxels)
+    assert sum(extent(tile) for tile in made) <= best
+
+
+def extent(tile):
+    return prod(span.size for span in tile.axes)
 
 
 def test_a_short_axis_leaves_its_voxels_to_the_others():
-    footprint = unet_footprint(4, planar_levels=5)
-    assert tiles_module._windows((50, 5008, 5008), footprint, 1 << 20) == (1, 1024, 1024)
-    assert tiles_module._windows((50, 256, 5008), footprint, 1 << 20) == (1, 256, 4096)
+    footprint, shape = unet_footprint(4, planar_levels=5), (50, 256, 5008)
+    found = list(
+        tiles(Box.of_shape(shape), shape=shape, footprint=footprint, forward_pixels=1 << 20)
+    )
+    assert {(tile.z.size, tile.y.size) for tile in found} == {(1, 256)}
+    assert len(found) == 50 * 2
+
+
+def test_sections_share_a_forward_where_they_fit():
+    footprint, shape = unet_footprint(4, planar_levels=5), (20, 256, 200)
+    found = tiles(Box.of_shape(shape), shape=shape, footprint=footprint, forward_pixels=1 << 18)
+    assert [tile.z.size for tile in found] == [4, 4, 4, 4, 4]
 
 
 class Starved(torch.nn.Module):

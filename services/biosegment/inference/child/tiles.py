@@ -60,8 +60,8 @@ def _span(start: int, stop: int, extent: int, halo: int, stride: int) -> Span:
     return Span(first, last, start, stop)
 
 
-def spans(start: int, stop: int, *, extent: int, halo: int, stride: int, window: int) -> list[Span]:
-    """Cuts an interval into the spans of tiles.
+def cuts(start: int, stop: int, *, extent: int, halo: int, stride: int) -> Iterator[list[Span]]:
+    """The ways to cut an interval into the spans of tiles, into more and more of them.
 
     Args:
         start: First voxel wanted.
@@ -69,19 +69,19 @@ def spans(start: int, stop: int, *, extent: int, halo: int, stride: int, window:
         extent: Voxels of the volume along this axis.
         halo: Of the network along this axis.
         stride: Of the network along this axis.
-        window: Voxels that the network should see at most; exceeded where halo and stride demand.
     """
-    whole = _span(start, stop, extent, halo, stride)
+    yield [_span(start, stop, extent, halo, stride)]
     # With a halo as large as the volume every tile would see all of it.
-    if whole.size <= window or halo >= extent:
-        return [whole]
-    # Less than a stride is lost to alignment, at the first tile's start or the last one's stop.
-    room = max(stride, (window - 2 * halo - stride + 1) // stride * stride)
-    pieces = -(-(stop - start) // room)
-    core = -(-(stop - start) // (pieces * stride)) * stride
+    if halo >= extent:
+        return
     # Inner borders lie on the stride, so that alignment costs nothing there.
-    borders = [start, *range(start // stride * stride + core, stop, core), stop]
-    return [_span(a, b, extent, halo, stride) for a, b in pairwise(borders)]
+    first = start // stride
+    cells = -(-stop // stride) - first
+    sizes = sorted({-(-cells // pieces) for pieces in range(2, cells + 1)}, reverse=True)
+    for size in sizes:
+        inner = range((first + size) * stride, stop, size * stride)
+        borders = [start, *inner, stop]
+        yield [_span(a, b, extent, halo, stride) for a, b in pairwise(borders)]
 
 
 def input_box(box: Box, shape: ZYX, footprint: Footprint) -> Box:
@@ -142,6 +142,8 @@ class Tile:
 def tiles(box: Box, *, shape: ZYX, footprint: Footprint, forward_pixels: int) -> Iterator[Tile]:
     """The tiles of a box, sections outermost; every voxel of the box is in one core.
 
+    Of all ways to cut the box evenly that fit a forward, those that show the network least.
+
     Args:
         box: The voxels wanted.
         shape: Extent of the volume.
@@ -149,46 +151,31 @@ def tiles(box: Box, *, shape: ZYX, footprint: Footprint, forward_pixels: int) ->
         forward_pixels: Pixels, those of all sections, in one forward; exceeded where a tile of the
             smallest size has more.
     """
-    axes = [
-        {"start": start, "stop": stop, "extent": extent, "halo": halo, "stride": stride}
-        for start, stop, extent, halo, stride in zip(
+    ways = [
+        [_Way(spans) for spans in cuts(a, b, extent=n, halo=halo, stride=stride)]
+        for a, b, n, halo, stride in zip(
             box.start, box.stop, shape, footprint.halo_in(shape), footprint.stride, strict=True
         )
     ]
-    z, y, x = (_span(**axis).size for axis in axes)
-    window = _windows((z, y, x), footprint, forward_pixels)
-    depth, rows, columns = (
-        spans(**axis, window=size) for axis, size in zip(axes, window, strict=True)
-    )
-    if footprint.sectionwise:
-        # Sections cost no halo, so they take what the real extents of the tiles leave.
-        area = max(row.size for row in rows) * max(column.size for column in columns)
-        depth = spans(**axes[0], window=max(1, forward_pixels // area))
-    return (Tile(*place) for place in product(depth, rows, columns))
+    best = min(product(*ways), key=lambda way: _cost(way, forward_pixels))
+    return (Tile(*place) for place in product(*(way.spans for way in best)))
 
 
-def _windows(needed: ZYX, footprint: Footprint, voxels: int) -> ZYX:
-    """Extents of a tile of so many voxels that keeps the largest part of what it computes.
+class _Way:
+    """One axis cut into spans."""
 
-    Of all boxes of one volume that is the one whose sides are in proportion to the halos. A side
-    that would be longer than what is needed leaves its voxels to the others.
-    """
-    made = [1, 1, 1]
-    axes = [axis for axis in range(3) if footprint.halo[axis]]
-    while axes:
-        scale = (voxels / prod(footprint.halo[axis] for axis in axes)) ** (1 / len(axes))
-        short = [axis for axis in axes if needed[axis] <= scale * footprint.halo[axis]]
-        for axis in short:
-            made[axis] = needed[axis]
-            voxels //= needed[axis]
-        if not short:
-            for axis in axes:
-                # Roots fall short of whole numbers by a rounding error.
-                made[axis] = int(scale * footprint.halo[axis] * (1 + 1e-9))
-            break
-        axes = [axis for axis in axes if axis not in short]
-    z, y, x = (size // s * s for size, s in zip(made, footprint.stride, strict=True))
-    return z, y, x
+    def __init__(self, spans: list[Span]) -> None:
+        self.spans = spans
+        self.shown = sum(span.size for span in spans)
+        self.largest = max(span.size for span in spans)
+
+
+def _cost(axes: tuple[_Way, ...], voxels: int) -> tuple[int, int, int]:
+    """What is too much in one forward, then what all of them show, then how many they are."""
+    z, y, x = axes
+    largest = z.largest * y.largest * x.largest
+    tiles = len(z.spans) * len(y.spans) * len(x.spans)
+    return max(0, largest - voxels), z.shown * y.shown * x.shown, tiles
 
 
 def cut(raw: NDArray[Any], origin: ZYX, shape: ZYX, tile: Tile, neighbours: int) -> NDArray[Any]:
