@@ -126,3 +126,12 @@ def sliding_window(raw: NDArray[np.uint8], torchs: bool = True) -> tuple[float, 
             logits = inferer(predictor.tensor(section[np.newaxis, np.newaxis]), network)
             found[z] = values[logits[0].argmax(dim=0).cpu()].numpy()
     return time.perf_counter() - begin, found
+
+
+def labels(raw: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Class values of whole sections in memory, by torch in float32."""
+    from biosegment.client.geometry import Box
+    from biosegment.inference.child.predict import predict
+
+    shape = (raw.shape[0], raw.shape[1], raw.shape[2])
+    return predict(_loaded[True], raw, origin=(0, 0, 0), shape=shape, box=Box.of_shape(shape))

@@ -49,12 +49,14 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             found = part.run(raw, version, home)
             sliding = part.sliding(raw)
             held_out = np.s_[:, rows:]
+            made = part.labels_of("em-whole", raw.shape)
             figures = {
                 "data": source,
                 "voxels": raw.size,
                 **found,
                 "platform_start_seconds": round(start_seconds, 2),
-                "job_iou": _iou(part.labels_of("em-whole", raw.shape)[held_out], labels[held_out]),
+                "job_iou": _iou(made[held_out], labels[held_out]),
+                "labels_unlike_torch": float((made != part.torchs_labels(raw)).mean()),
             }
             if sliding is None:
                 return figures
@@ -193,6 +195,11 @@ class _Part:
         seconds, _ = self._here(bare.sliding_window, raw, False)
         print(f"sliding window by OpenVINO: {seconds:.1f} s", flush=True)
         return {"compiled_sliding_window_over_job": round(seconds / found["job_seconds"], 2)}
+
+    def torchs_labels(self, raw: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The class values that torch finds in float32."""
+        found: NDArray[np.uint8] = self._here(bare.labels, raw)
+        return found
 
     def labels_of(self, volume: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """The class values of a segmentation's volume, ZYX."""

@@ -216,6 +216,28 @@ async def test_a_round_whose_proposals_are_all_passed_over_ends_without_training
         for proposals in (await kit.proposals(1), await kit.proposals(2))
     )
     assert all(a.intersection(b) is None for a in old for b in new)
+    # The first training is that of the first answers, whichever round they come in.
+    await kit.answer()
+    await kit.conductor.advance(CAMPAIGN)
+    (training,) = await kit.jobs(TRAIN)
+    assert training.train_spec.settings.learning_rate == pytest.approx(1e-3)
+
+
+async def test_half_a_first_batch_is_trained_on_where_the_other_half_is_passed_over(kit):
+    await kit.start(initial_patches=4, pretraining=jobs_pb2.TrainingSettings(steps=5))
+    await kit.conductor.advance(CAMPAIGN)
+    await kit.rank()
+    await kit.answer()
+    await kit.conductor.advance(CAMPAIGN)
+    await kit.train()
+    await kit.conductor.advance(CAMPAIGN)
+    await kit.rank()
+    await kit.skip()
+    await kit.conductor.advance(CAMPAIGN)
+    training = (await kit.jobs(TRAIN))[0]
+    assert (await kit.round()).train_job == training.name
+    assert training.train_spec.settings.learning_rate == pytest.approx(1e-3)
+    assert training.train_spec.revision == 2
 
 
 async def test_a_manual_campaign_opens_rounds_only_when_asked(kit):

@@ -73,7 +73,7 @@ class Driver:
                 return measured
         steps: dict[int, Callable[[], Coroutine[Any, Any, Outcome]]] = {
             pb.ROUND_STATE_RANKING: lambda: self._ranking(campaign, rounds),
-            pb.ROUND_STATE_ANNOTATING: lambda: self._annotating(campaign, current, close_round),
+            pb.ROUND_STATE_ANNOTATING: lambda: self._annotating(campaign, rounds, close_round),
             pb.ROUND_STATE_TRAINING: lambda: self._training(campaign, current),
             pb.ROUND_STATE_EVALUATING: lambda: self._evaluating(campaign, rounds, open_round),
             pb.ROUND_STATE_DONE: lambda: self._next_round(campaign, rounds, open_round),
@@ -171,8 +171,9 @@ class Driver:
         return Outcome(True, f"The ranking {answer.job.name} was started.")
 
     async def _annotating(
-        self, campaign: pb.Campaign, current: pb.Round, close_round: bool
+        self, campaign: pb.Campaign, rounds: list[pb.Round], close_round: bool
     ) -> Outcome:
+        current = rounds[-1]
         index = record.index_of(current.name)
         proposals = await record.proposals_of(self._stubs, campaign.name, round_index=index)
         unsettled = sum(proposal.state not in _SETTLED for proposal in proposals)
@@ -186,11 +187,19 @@ class Driver:
             if close_round:
                 waits += "; answer at least one before closing the round"
             return Outcome(False, f"{waits}.")
-        if not answered or index < record.first_training(campaign):
+        if index < record.first_training(campaign):
             await self._move(current, pb.ROUND_STATE_DONE, pb.Round())
             why = "the next one trains on its patches too" if answered else "all was passed over"
             return Outcome(True, f"Round {index} ended without training: {why}.")
-        job = await self._start_training(campaign, current)
+        first = not campaign.base_version and not any(found.train_job for found in rounds)
+        if first and not answered:
+            # Of the first batch, one half may be answered and the other passed over.
+            everything = await record.proposals_of(self._stubs, campaign.name)
+            answered = sum(proposal.state == pb.PROPOSAL_STATE_DONE for proposal in everything)
+        if not answered:
+            await self._move(current, pb.ROUND_STATE_DONE, pb.Round())
+            return Outcome(True, f"Round {index} ended without training: all was passed over.")
+        job = await self._start_training(campaign, current, first)
         await self._move(
             current,
             pb.ROUND_STATE_TRAINING,
@@ -208,13 +217,14 @@ class Driver:
         first = await record.proposals_of(self._stubs, campaign.name, round_index=ranked)
         return stopping.by_uncertainty(campaign.stopping, first, proposals)
 
-    async def _start_training(self, campaign: pb.Campaign, current: pb.Round) -> jobs_pb2.Job:
+    async def _start_training(
+        self, campaign: pb.Campaign, current: pb.Round, first: bool
+    ) -> jobs_pb2.Job:
         dataset = await self._stubs.registry.GetDataset(
             registry_pb2.GetDatasetRequest(name=campaign.dataset)
         )
         settings = jobs_pb2.TrainingSettings()
         index = record.index_of(current.name)
-        first = index < record.first_ranked(campaign)
         settings.CopyFrom(campaign.initial_training if first else campaign.round_training)
         # Another seed in each round, or every fine-tuning would draw the same patches.
         seed = (settings.seed or campaign.seed) + index
