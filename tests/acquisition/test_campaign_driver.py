@@ -173,7 +173,7 @@ async def test_a_step_that_was_cut_off_before_it_was_recorded_is_taken_up(kit):
     await kit.answer()
     driver = Driver(kit.stubs)
     current = await kit.round()
-    job = await driver._start_training(await kit.campaign(), current)
+    job = await driver._start_training(await kit.campaign(), current, first=True)
     await kit.conductor.advance(CAMPAIGN)
     assert (await kit.round()).train_job == job.name
     assert len(await kit.jobs(TRAIN)) == 1
