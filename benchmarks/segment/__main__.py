@@ -34,6 +34,12 @@ def main() -> None:
     )
     made.add_argument("--parts", default=",".join(PARTS), help="which parts, separated by commas")
     made.add_argument("--turns", type=int, default=3, help="times that job and bare take turns")
+    made.add_argument(
+        "--sections",
+        type=int,
+        default=20,
+        help="how many of the data, from its first on again where it has fewer (speed)",
+    )
     made.add_argument("--steps", type=int, default=200, help="training steps of the network")
     made.add_argument(
         "--precision", default="float32", help="what networks compute with; BIOSEGMENT_PRECISION"
@@ -44,7 +50,7 @@ def main() -> None:
     if unknown := sorted(set(chosen) - set(PARTS)):
         made.error(f"there is no part {unknown[0]}; choose among {', '.join(PARTS)}")
     if given.quick:
-        given.turns, given.steps = 1, 20
+        given.turns, given.steps, given.sections = 1, 20, 4
     # For the services, and for the processes of the bare network.
     os.environ["BIOSEGMENT_PRECISION"] = given.precision
     result: dict[str, Any] = {"quick": given.quick, "precision": given.precision}

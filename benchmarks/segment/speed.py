@@ -72,14 +72,15 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 
 def _data(given: argparse.Namespace) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
     """Raw voxels and labels (1 in mitochondria), ZYX, and what they are called."""
-    sections = 4 if given.quick else 20
+    side = 512 if given.quick else 1024
     if given.data is None:
-        shape = (sections, 512, 512) if given.quick else (sections, 1024, 1024)
+        shape = (given.sections, side, side)
         phantom = generate(shape=shape, voxel_size=subject.VOXEL, seed=1)
         return phantom.raw, phantom.labels, "phantom"
     raw, labels = (tifffile.imread(given.data / name) for name in ("raw.tif", "mito.tif"))
-    cut = np.s_[:sections, :512, :512] if given.quick else np.s_[:sections]
-    return raw[cut], (labels[cut] > 0).astype(np.uint8), given.data.name
+    taken = np.arange(given.sections) % len(raw)
+    cut = np.s_[:, :side, :side] if given.quick else np.s_[:]
+    return raw[taken][cut], (labels[taken][cut] > 0).astype(np.uint8), given.data.name
 
 
 def _iou(guess: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
@@ -158,7 +159,7 @@ class _Part:
         bare_rate: Callable[[], float],
     ) -> dict[str, Any]:
         """Sections four times as large, which no forward takes whole: halos cost there."""
-        large = np.tile(raw[: max(1, len(raw) // 4)], (1, 4, 4))
+        large = np.tile(raw[: max(1, min(len(raw), 20) // 4)], (1, 4, 4))
         subject.imported(self._client, home, "large", large)
         ratios = []
         for turn in range(self._given.turns):
