@@ -156,11 +156,22 @@ class Trial:
         return Round(len(chosen), self._learner.iou(weights), seconds, tuple(chosen[before:]))
 
     def _choose_first(self, weights: Weights) -> list[int]:
-        """The first batch: of each of its strategies an equal share, later ones knowing earlier."""
+        """The first batch: of each of its strategies an equal share, later ones knowing earlier.
+
+        Before one that reads scores, the network is trained on what is chosen already, in place.
+        """
         strategies = self._plan.make_first(self._protocol.max_overlap)
         chosen: list[int] = []
         for number, strategy in enumerate(strategies, start=1):
             wanted = self._protocol.initial * number // len(strategies) - len(chosen)
+            if chosen and strategy.statistics:
+                self._learner.train(
+                    weights,
+                    [self._pool[index] for index in chosen],
+                    steps=self._protocol.first_effort.steps(len(chosen), self._protocol.batch_size),
+                    rate=self._protocol.first_rate,
+                    seed=self._seed * 1000,
+                )
             chosen += self._choose(weights, strategy, chosen, wanted, 0)
         return chosen
 

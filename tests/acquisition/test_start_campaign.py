@@ -38,7 +38,7 @@ async def test_zero_values_take_the_defaults_of_the_paper(kit):
     assert made.round_training.learning_rate == pytest.approx(5e-4)
     assert made.initial_training.patch == made.patch
     assert (made.pretraining.steps, made.pretraining.patch) == (6000, made.patch)
-    assert made.first_strategy.name == "typicality"
+    assert made.first_strategy.name == "random"
     campaigns = await kit.stubs.campaigns.ListCampaigns(pb.ListCampaignsRequest(parent=PROJECT))
     assert not campaigns.campaigns
 

@@ -223,7 +223,7 @@ def _go_on(client: Client, plan: Plan, left: list[str]) -> str:
             return "evaluating"
     if last.state == campaigns_pb2.ROUND_STATE_ANNOTATING:
         half = "annotating" in left
-        for proposal in client.claim(NAME, EXPERT, count=plan.batch // 2 if half else 1000):
+        for proposal in client.claim(NAME, EXPERT, count=1 if half else 1000):
             box = Box.from_proto(proposal.box)
             mask = plan.labels[box.slices]
             client.commit(
@@ -248,7 +248,7 @@ def _history(client: Client) -> dict[str, Any]:
                 "revision": each.revision,
                 "labelled_patches": each.labelled_patches,
                 "strokes": each.cost.strokes,
-                # The first round is asked while the network learns from raw voxels: no version.
+                # One that is passed over as a whole has no version, and none measured.
                 "iou": each.metrics.get("iou"),
                 "weights": _hash(client, each.version) if each.version else "",
             }

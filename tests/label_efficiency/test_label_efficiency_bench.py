@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.label_efficiency import __main__ as command
 from benchmarks.label_efficiency.data import Data, Part, binned, load
+from benchmarks.label_efficiency.learner import Learner
 from benchmarks.label_efficiency.plan import parse
 from benchmarks.label_efficiency.protocol import FULL, REDUCED, Effort
 from benchmarks.label_efficiency.report import write
@@ -134,6 +135,21 @@ def test_the_first_batch_can_come_from_the_pretrained_embedding(data, tmp_path):
     assert half[0] == random.rounds[0].chosen[0]
     assert len(set(half)) == 3
     assert half[1:] != random.rounds[0].chosen[1:]
+
+
+def test_the_first_batch_can_be_chosen_by_what_its_beginning_taught(data, tmp_path, monkeypatch):
+    trained = []
+    train = Learner.train
+
+    def noted(self, start, labelled, *, steps, rate, seed):
+        trained.append((len(labelled), steps))
+        train(self, start, labelled, steps=steps, rate=rate, seed=seed)
+
+    monkeypatch.setattr(Learner, "train", noted)
+    guided = run(data, tmp_path, "random>entropy>entropy+pretrain")
+    # The first of three, then all three, then the others.
+    assert trained == [(1, 4), (3, 4), (5, 6), (7, 8)]
+    assert guided.rounds[0].chosen[0] == run(data, tmp_path, "random+pretrain").rounds[0].chosen[0]
 
 
 def test_the_report_says_what_the_curves_say(data, tmp_path):

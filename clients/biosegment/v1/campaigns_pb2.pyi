@@ -296,9 +296,10 @@ class Campaign(_message.Message):
     base_version: _builtins.str
     """The version to start from; empty begins with fresh weights."""
     initial_patches: _builtins.int
-    """Patches before the first training (m in the paper). With pretraining they
-    come in two rounds: half at once, at random, and those chosen by
-    first_strategy when the network has learnt from the raw voxels.
+    """Patches of the first batch (m in the paper). With pretraining they come in
+    two rounds: half at once, by first_strategy, while the network learns from
+    the raw voxels; the others by the campaign's strategy, after a training on
+    those.
     """
     batch_patches: _builtins.int
     """Patches in every later round (k)."""
@@ -337,7 +338,7 @@ class Campaign(_message.Message):
 
     @_builtins.property
     def initial_training(self) -> _jobs_pb2.TrainingSettings:
-        """How to train the first time."""
+        """How to train while no more patches than the first batch are answered."""
 
     @_builtins.property
     def round_training(self) -> _jobs_pb2.TrainingSettings:
@@ -354,16 +355,16 @@ class Campaign(_message.Message):
     @_builtins.property
     def pretraining(self) -> _jobs_pb2.TrainingSettings:
         """How to train on the raw voxels of the region, while people answer the
-        first round; that round has no training of its own. Not
-        with a base_version, nor with skip_pretraining; else filled in where absent.
+        first round; its training goes on from there. Not with a base_version, nor
+        with skip_pretraining; else filled in where absent.
         """
 
     @_builtins.property
     def first_strategy(self) -> Global___Strategy:
-        """The acquisition function until a model has seen labels; by default
-        typicality with pretraining, else random. One that needs a model waits for
-        the pretraining. With a base_version the campaign's strategy serves from
-        the first round on.
+        """The acquisition function of the first round, random by default. One that
+        needs a model waits for the pretraining, and the first batch is then one
+        round. With a base_version the campaign's strategy serves from the first
+        round on.
         """
 
     @_builtins.property

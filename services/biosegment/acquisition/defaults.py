@@ -4,9 +4,8 @@ Rombaut, Roels and Saeys, "BioSegment: Active Learning segmentation for 3D elect
 imaging", section 4: 20 patches of 128 x 128 first, then the 20 of highest entropy out of 2000 in
 each round, 500 in all; learning rates 1e-3 and 5e-4. Its 500 and 200 epochs are given here as steps
 of 8 patches, about as many passes over the first 20 patches, and fewer over the later ones. Where
-the paper begins with fresh weights, the network learns from the raw voxels first; half the first
-patches are random, as the paper's, and the others typical in its embedding
-(docs/label-efficiency.md).
+the paper begins with fresh weights, the network learns from the raw voxels first, and half the
+first patches, random as the paper's, teach it to choose the others (docs/label-efficiency.md).
 """
 
 from google.protobuf.struct_pb2 import Struct
@@ -20,8 +19,6 @@ from biosegment.v1 import campaigns_pb2 as pb
 from biosegment.v1 import jobs_pb2, training_pb2
 
 STRATEGY = "entropy"
-FIRST_STRATEGY = "typicality"
-"""After pretraining, while nothing is labelled."""
 _COUNTS = {
     "initial_patches": 20,
     "batch_patches": 20,
@@ -59,8 +56,7 @@ def fill(campaign: pb.Campaign, shape: ZYX) -> None:
         if not campaign.skip_pretraining:
             # Marks it as present; its values follow with those of the other trainings.
             campaign.pretraining.SetInParent()
-        blind = campaign.skip_pretraining
-        _fill_strategy(campaign.first_strategy, Random.name if blind else FIRST_STRATEGY)
+        _fill_strategy(campaign.first_strategy, Random.name)
     _fill_trainings(campaign)
 
 

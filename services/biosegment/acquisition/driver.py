@@ -23,6 +23,7 @@ _ENDED_BADLY = {
     jobs_pb2.JOB_STATE_CANCELLED: "was cancelled",
     jobs_pb2.JOB_STATE_PARTIALLY_SUCCEEDED: "was done in part only",
 }
+_LEARNING = "The model learns from raw voxels"
 _SETTLED = (pb.PROPOSAL_STATE_DONE, pb.PROPOSAL_STATE_SKIPPED)
 EXHAUSTED = "exhausted"
 """Key in the error of a ranking that found no room for another patch."""
@@ -111,18 +112,15 @@ class Driver:
         enough = stopping.by_metric(campaign.stopping, rounds)
         if enough:
             return await self._finish(campaign, rounds, enough)
-        first = record.first_training(campaign)
-        # The two halves of the first batch are one wish.
-        if not allowed and not 1 < index <= first:
+        if not allowed:
             return Outcome(False, f"Round {index} waits for a person to open it.")
         # A round that was closed without training has no version of its own.
         base = (last.version or last.base_version) if last else campaign.base_version
-        if index <= first and campaign.HasField("pretraining"):
+        if last is None and campaign.HasField("pretraining"):
             job = await self._pretraining(campaign)
-            if index == first:
+            if record.awaits_pretraining(campaign):
                 if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
-                    waiting = "The model learns from raw voxels"
-                    return await self._unless_failed(campaign, job, waiting)
+                    return await self._unless_failed(campaign, job, _LEARNING)
                 base = job.result.train_result.version
         await self._stubs.campaigns.CreateRound(
             pb.CreateRoundRequest(parent=campaign.name, index=index, base_version=base)
@@ -187,19 +185,16 @@ class Driver:
             if close_round:
                 waits += "; answer at least one before closing the round"
             return Outcome(False, f"{waits}.")
-        if index < record.first_training(campaign):
-            await self._move(current, pb.ROUND_STATE_DONE, pb.Round())
-            why = "the next one trains on its patches too" if answered else "all was passed over"
-            return Outcome(True, f"Round {index} ended without training: {why}.")
-        first = not campaign.base_version and not any(found.train_job for found in rounds)
-        if first and not answered:
-            # Of the first batch, one half may be answered and the other passed over.
-            everything = await record.proposals_of(self._stubs, campaign.name)
-            answered = sum(proposal.state == pb.PROPOSAL_STATE_DONE for proposal in everything)
         if not answered:
             await self._move(current, pb.ROUND_STATE_DONE, pb.Round())
             return Outcome(True, f"Round {index} ended without training: all was passed over.")
-        job = await self._start_training(campaign, current, first)
+        base = current.base_version
+        if not base and campaign.HasField("pretraining"):
+            pretraining = await self._pretraining(campaign)
+            if pretraining.state != jobs_pb2.JOB_STATE_SUCCEEDED:
+                return await self._unless_failed(campaign, pretraining, _LEARNING)
+            base = pretraining.result.train_result.version
+        job = await self._start_training(campaign, current, base)
         await self._move(
             current,
             pb.ROUND_STATE_TRAINING,
@@ -218,14 +213,17 @@ class Driver:
         return stopping.by_uncertainty(campaign.stopping, first, proposals)
 
     async def _start_training(
-        self, campaign: pb.Campaign, current: pb.Round, first: bool
+        self, campaign: pb.Campaign, current: pb.Round, base_version: str
     ) -> jobs_pb2.Job:
         dataset = await self._stubs.registry.GetDataset(
             registry_pb2.GetDatasetRequest(name=campaign.dataset)
         )
         settings = jobs_pb2.TrainingSettings()
         index = record.index_of(current.name)
-        settings.CopyFrom(campaign.initial_training if first else campaign.round_training)
+        # On labels as few as the first ones a network has everything to learn.
+        few = current.labelled_patches <= campaign.initial_patches
+        initial = few and not campaign.base_version
+        settings.CopyFrom(campaign.initial_training if initial else campaign.round_training)
         # Another seed in each round, or every fine-tuning would draw the same patches.
         seed = (settings.seed or campaign.seed) + index
         settings.seed = seed & _INT64
@@ -235,7 +233,7 @@ class Driver:
                 request_id=record.step_id(current.name, "train"),
                 spec=jobs_pb2.TrainSpec(
                     model=campaign.model,
-                    base_version=current.base_version,
+                    base_version=base_version,
                     dataset=campaign.dataset,
                     revision=dataset.dataset.revision,
                     settings=settings,

@@ -2,6 +2,8 @@
 
 import uuid
 
+from biosegment.acquisition.strategies.random import Random
+from biosegment.acquisition.strategies.table import find
 from biosegment.client.names import ROUND, parse, parse_int
 from biosegment.client.stubs import AsyncStubs
 from biosegment.v1 import campaigns_pb2 as pb
@@ -84,13 +86,20 @@ def step_id(round_name: str, step: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"biosegment:{round_name}:{step}"))
 
 
-def blind_patches(campaign: pb.Campaign) -> int:
-    """Patches of a round of their own that people label while the network learns from raw voxels.
+def awaits_pretraining(campaign: pb.Campaign) -> bool:
+    """Whether the first round's strategy looks at patches by the network that saw raw voxels."""
+    blind = find(campaign.first_strategy.name or Random.name)
+    return campaign.HasField("pretraining") and blind.needs_model()
 
-    Half the first batch; the other half, which that network chooses, and the first training on
-    both come with the second round. 0 without pretraining: then there is no such round.
+
+def is_halved(campaign: pb.Campaign) -> bool:
+    """Whether the first batch comes in two rounds.
+
+    So people label one half while the network learns from raw voxels, and what both taught it
+    chooses the other half. A single patch is not halved.
     """
-    return campaign.initial_patches // 2 if campaign.HasField("pretraining") else 0
+    waits = awaits_pretraining(campaign)
+    return campaign.HasField("pretraining") and not waits and campaign.initial_patches > 1
 
 
 def batch_size(campaign: pb.Campaign, labelled: int, round_index: int) -> int:
@@ -101,24 +110,18 @@ def batch_size(campaign: pb.Campaign, labelled: int, round_index: int) -> int:
         labelled: Patches answered so far.
         round_index: From 1.
     """
-    blind = blind_patches(campaign)
     if round_index == 1:
-        wanted = blind or campaign.initial_patches
-    elif round_index == 2 and blind:
+        wanted = campaign.initial_patches // (2 if is_halved(campaign) else 1)
+    elif round_index == 2 and is_halved(campaign):
         wanted = campaign.initial_patches - labelled
     else:
         wanted = campaign.batch_patches
     return max(0, min(wanted, campaign.budget_patches - labelled))
 
 
-def first_training(campaign: pb.Campaign) -> int:
-    """The round whose labels are the first that a model is trained on."""
-    return 2 if blind_patches(campaign) else 1
-
-
 def first_ranked(campaign: pb.Campaign) -> int:
     """The first round that a model which has seen labels ranks."""
-    return 1 if campaign.base_version else first_training(campaign) + 1
+    return 1 if campaign.base_version else 2
 
 
 def progress(campaign: pb.Campaign, round_index: int) -> float:
@@ -133,5 +136,5 @@ def progress(campaign: pb.Campaign, round_index: int) -> float:
     """
     batches = -(-(campaign.budget_patches - campaign.initial_patches) // campaign.batch_patches)
     first = first_ranked(campaign)
-    last = first_training(campaign) + batches
+    last = (2 if is_halved(campaign) else 1) + batches
     return min(1.0, max(0.0, (round_index - first) / max(1, last - first)))

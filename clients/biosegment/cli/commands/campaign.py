@@ -63,9 +63,9 @@ def start(
         ),
     ] = None,
     first_strategy: Annotated[
-        str, typer.Option(help="The acquisition function while nothing is labelled.")
+        str, typer.Option(help="The acquisition function of round 1; random by default.")
     ] = "",
-    steps: Annotated[int, typer.Option(min=0, help="Steps of the first training.")] = 0,
+    steps: Annotated[int, typer.Option(min=0, help="Steps of a training on the first batch.")] = 0,
     round_steps: Annotated[int, typer.Option(min=0, help="Steps of each later one.")] = 0,
     stop_uncertainty: Annotated[
         float,

@@ -22,11 +22,11 @@ class Plan:
         phantom_shape: Extent of the phantom in voxels.
         strategy: Acquisition function.
         rounds: Rounds in all, the first one included.
-        initial: Patches before the first training, in two rounds.
+        initial: Patches of the first batch, which comes in two rounds.
         batch: Patches in every later round.
         pool: Candidates looked at in each round.
         patch: Edge of the square patches in pixels.
-        initial_steps: Optimiser steps of the first training.
+        initial_steps: Optimiser steps of a training on the first batch, and on raw voxels.
         round_steps: Optimiser steps of every later one.
         seed: Of every random choice.
     """

@@ -66,7 +66,8 @@ class CampaignVerbs(Verbs):
             strategy: The acquisition function, as ``strategies`` lists them.
             strategy_parameters: Its parameters; absent ones take their defaults.
             patch: Patch extent (z, y, x); z is 1 for two-dimensional networks.
-            initial_patches: Patches in the first round (m in the paper).
+            initial_patches: Patches of the first batch (m in the paper), which with pretraining
+                comes in two rounds of one half each.
             batch_patches: Patches in every later round (k).
             pool_patches: Candidates looked at in each round (n).
             budget_patches: Patches to label in all.
@@ -74,11 +75,11 @@ class CampaignVerbs(Verbs):
             evaluate_on: A label volume taken as truth and the box to compare (None: all), to
                 measure each round's model; keep the box apart from the region.
             pretraining: How to train on the raw voxels of the region while people answer the
-                first round, which is then half the first batch; None leaves it to the service.
-                There is none with a base_version.
+                first round; None leaves it to the service. There is none with a base_version.
             skip_pretraining: Begin with fresh weights that have seen nothing.
-            first_strategy: The acquisition function until a model has seen labels.
-            initial_training: How to train the first time.
+            first_strategy: The acquisition function of the first round, random by default; one
+                that needs a model waits for the pretraining.
+            initial_training: How to train while no more than the first batch is answered.
             round_training: How to fine-tune in later rounds.
             stopping: When to end before the budget is spent; None means never.
             candidates: Where candidates come from: a random POOL, or the patches of the region
