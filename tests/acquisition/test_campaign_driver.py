@@ -83,6 +83,7 @@ async def test_people_label_random_patches_while_the_network_learns_from_raw_vox
     training = (await kit.jobs(TRAIN))[0]
     assert training.train_spec.base_version.endswith("/versions/1")
     assert training.train_spec.settings.learning_rate == pytest.approx(1e-3)
+    assert training.train_spec.settings.steps == 400  # 2 of 5 patches
     await kit.train()
     await kit.conductor.advance(CAMPAIGN)
     await kit.evaluate(0.5)
@@ -97,6 +98,7 @@ async def test_people_label_random_patches_while_the_network_learns_from_raw_vox
     assert training.train_spec.base_version.endswith("/versions/2")
     # The labels are still as few as those of a first batch.
     assert training.train_spec.settings.learning_rate == pytest.approx(1e-3)
+    assert training.train_spec.settings.steps == 1000
     await kit.train()
     await kit.conductor.advance(CAMPAIGN)
     await kit.evaluate(0.5)

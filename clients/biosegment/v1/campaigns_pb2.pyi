@@ -338,7 +338,9 @@ class Campaign(_message.Message):
 
     @_builtins.property
     def initial_training(self) -> _jobs_pb2.TrainingSettings:
-        """How to train while no more patches than the first batch are answered."""
+        """How to train while no more patches than the first batch are answered; with
+        fewer of them the steps are fewer in proportion.
+        """
 
     @_builtins.property
     def round_training(self) -> _jobs_pb2.TrainingSettings:

@@ -220,10 +220,14 @@ class Driver:
         )
         settings = jobs_pb2.TrainingSettings()
         index = record.index_of(current.name)
-        # On labels as few as the first ones a network has everything to learn.
-        few = current.labelled_patches <= campaign.initial_patches
-        initial = few and not campaign.base_version
-        settings.CopyFrom(campaign.initial_training if initial else campaign.round_training)
+        share = current.labelled_patches / campaign.initial_patches
+        if campaign.base_version or share > 1:
+            settings.CopyFrom(campaign.round_training)
+        else:
+            # On labels this few a network has everything to learn, and part of a first batch is
+            # gone through as often as all of it.
+            settings.CopyFrom(campaign.initial_training)
+            settings.steps = max(1, round(settings.steps * share))
         # Another seed in each round, or every fine-tuning would draw the same patches.
         seed = (settings.seed or campaign.seed) + index
         settings.seed = seed & _INT64

@@ -79,7 +79,8 @@ class CampaignVerbs(Verbs):
             skip_pretraining: Begin with fresh weights that have seen nothing.
             first_strategy: The acquisition function of the first round, random by default; one
                 that needs a model waits for the pretraining.
-            initial_training: How to train while no more than the first batch is answered.
+            initial_training: How to train while no more than the first batch is answered; part of
+                it takes part of the steps.
             round_training: How to fine-tune in later rounds.
             stopping: When to end before the budget is spent; None means never.
             candidates: Where candidates come from: a random POOL, or the patches of the region
