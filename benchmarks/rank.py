@@ -30,6 +30,7 @@ from biosegment.client.geometry import Box
 from biosegment.client.stubs import SyncStubs
 from biosegment.inference.child.predict import Predictor, default_device
 from biosegment.inference.child.region import score_boxes
+from biosegment.inference.forwards import CpuEngine, Forwards
 from biosegment.nets import weights
 from biosegment.phantom import generate
 from biosegment.runtime import objects
@@ -146,7 +147,9 @@ _loaded: list[Predictor] = []
 
 def _load(data: bytes) -> None:
     found = weights.load(data)
-    _loaded.append(Predictor(found.module, found.classes, FORWARD_PIXELS))
+    # By the engine that the service chooses where nothing is said.
+    by_openvino = Forwards(engine=CpuEngine.AUTO).by_openvino(found.module.footprint)
+    _loaded.append(Predictor(found.module, found.classes, FORWARD_PIXELS, by_openvino=by_openvino))
 
 
 def _bare(patches: list[NDArray[np.uint8]]) -> float:
@@ -157,7 +160,7 @@ def _bare(patches: list[NDArray[np.uint8]]) -> float:
     begin = time.perf_counter()
     with torch.inference_mode():
         for batch in batches:
-            predictor.module(batch)
+            predictor.logits(batch)
         if predictor.device.type == "cuda":
             torch.cuda.synchronize()
     return time.perf_counter() - begin

@@ -70,7 +70,8 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ScorePatches(self, request, context):
-        """Scores patches, in the order asked, in messages of a few patches each.
+        """Scores patches, in messages of a few patches each, in an order in which few
+        chunks are read twice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,9 @@ class InferenceServiceStub:
     is too large for a direct answer: start a segmentation instead.
     """
     ScorePatches: _grpc.UnaryStreamMultiCallable[_inference_pb2.ScorePatchesRequest, _inference_pb2.ScorePatchesResponse]
-    """Scores patches, in the order asked, in messages of a few patches each."""
+    """Scores patches, in messages of a few patches each, in an order in which few
+    chunks are read twice.
+    """
     StartSegmentation: _grpc.UnaryUnaryMultiCallable[_inference_pb2.StartSegmentationRequest, _inference_pb2.StartSegmentationResponse]
     """Starts the segmentation of a data set. FAILED_PRECONDITION when the model
     does not fit the data set, ALREADY_EXISTS when the output's name is taken.
@@ -56,7 +58,9 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     is too large for a direct answer: start a segmentation instead.
     """
     ScorePatches: _aio.UnaryStreamMultiCallable[_inference_pb2.ScorePatchesRequest, _inference_pb2.ScorePatchesResponse]  # type: ignore[assignment]
-    """Scores patches, in the order asked, in messages of a few patches each."""
+    """Scores patches, in messages of a few patches each, in an order in which few
+    chunks are read twice.
+    """
     StartSegmentation: _aio.UnaryUnaryMultiCallable[_inference_pb2.StartSegmentationRequest, _inference_pb2.StartSegmentationResponse]  # type: ignore[assignment]
     """Starts the segmentation of a data set. FAILED_PRECONDITION when the model
     does not fit the data set, ALREADY_EXISTS when the output's name is taken.
@@ -83,7 +87,9 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ScorePatchesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.ScorePatchesResponse], _abc.AsyncIterator[_inference_pb2.ScorePatchesResponse]]:
-        """Scores patches, in the order asked, in messages of a few patches each."""
+        """Scores patches, in messages of a few patches each, in an order in which few
+        chunks are read twice.
+        """
 
     @_abc_1.abstractmethod
     def StartSegmentation(

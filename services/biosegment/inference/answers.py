@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from biosegment.client import names
 from biosegment.client.errors import InvalidArgumentError, ResourceExhaustedError
-from biosegment.client.geometry import Box
+from biosegment.client.geometry import ZYX, Box, shape_of
 from biosegment.client.stubs import AsyncStubs
 from biosegment.inference.calls import Calls
 from biosegment.inference.settings import InferenceSettings
@@ -76,7 +76,7 @@ def _check_size(subject: Subject, box: Box, output: str, most_bytes: int) -> Non
 async def score(
     stubs: AsyncStubs, calls: Calls, request: pb.ScorePatchesRequest
 ) -> AsyncIterator[list[pb.PatchScore]]:
-    """Yields the scores of patches in the order asked, some hundred at a time.
+    """Yields the scores of patches some hundred at a time, those of one chunk one after the other.
 
     Raises:
         InvalidArgumentError: There are none or too many, their extents differ, or the versions to
@@ -103,12 +103,20 @@ async def score(
         )
     others = await _others(stubs, subject, request)
     at_once = max(1, min(_CALL_PATCHES, _CALL_VOXELS // boxes[0].voxels))
+    chunk = shape_of(subject.raw.levels[0].chunk)
+
+    def place(index: int) -> ZYX:
+        z, y, x = (start // size for start, size in zip(boxes[index].start, chunk, strict=True))
+        return z, y, x
+
+    order = sorted(range(len(boxes)), key=place)
     for start in range(0, len(boxes), at_once):
+        part = order[start : start + at_once]
         scores = await calls.now(
             "region:score_patches",
             dataset=request.dataset,
             version=subject.version,
-            boxes=boxes[start : start + at_once],
+            boxes=[boxes[index] for index in part],
             with_embeddings=request.with_embeddings,
             passes=request.dropout_passes,
             seed=request.seed,
@@ -116,11 +124,11 @@ async def score(
         )
         yield [
             pb.PatchScore(
-                index=start + n,
+                index=index,
                 statistics=dict(zip(scores.names, values.tolist(), strict=True)),
                 embedding=scores.embeddings[n] if scores.embeddings is not None else (),
             )
-            for n, values in enumerate(scores.statistics)
+            for n, (index, values) in enumerate(zip(part, scores.statistics, strict=True))
         ]
 
 

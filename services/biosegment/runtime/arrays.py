@@ -39,12 +39,14 @@ class VolumeArray:
         self._stubs = stubs
 
     @classmethod
-    def open(cls, stubs: SyncStubs, name: str) -> "VolumeArray":
+    def open(cls, stubs: SyncStubs, name: str, *, cache_bytes: int = 0) -> "VolumeArray":
         """Opens a volume, in the way that BIOSEGMENT_STORE_ACCESS says.
 
         Args:
             stubs: To reach the storage service.
             name: projects/p/volumes/v
+            cache_bytes: Of chunks, as they are in memory, that are kept for another read. Each is
+                checked against the store before use.
 
         Raises:
             NotFoundError: There is no such volume.
@@ -56,7 +58,7 @@ class VolumeArray:
             return cls(answer.volume, None, stubs)
         with reaching(answer.volume.uri, "opening"):
             opening = [
-                ts.open(json.loads(spec), open=True, context=context())
+                ts.open(json.loads(spec), open=True, context=context(cache_bytes))
                 for spec in answer.level_specs
             ]
             return cls(answer.volume, [level.result() for level in opening], stubs)

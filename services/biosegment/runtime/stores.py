@@ -32,13 +32,22 @@ _PASSING = {"ABORTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "CANCELLE
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
-@cache
-def context() -> ts.Context:
+def context(cache_bytes: int = 0) -> ts.Context:
     """What every open store of this process shares: its credentials, and limits of requests.
 
     Credentials are never part of a spec. Each process finds its own: in the environment
     (AWS_ACCESS_KEY_ID, …), in ~/.aws, or from the machine that it runs on.
+
+    Args:
+        cache_bytes: Of a cache of chunks for what is opened with this answer; it ends with that.
     """
+    if not cache_bytes:
+        return _shared()
+    return ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes}}, parent=_shared())
+
+
+@cache
+def _shared() -> ts.Context:
     # The chain of all three complains of each file that is not there.
     kind = "environment" if "AWS_ACCESS_KEY_ID" in os.environ else "default"
     return ts.Context({"aws_credentials": {"type": kind}})

@@ -25,9 +25,7 @@ class Volumes:
         self._store = store
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         # Neighbouring pieces of a region share chunks; each cached chunk is checked before use.
-        self._context = ts.Context(
-            {"cache_pool": {"total_bytes_limit": _CACHE_BYTES}}, parent=context()
-        )
+        self._context = context(_CACHE_BYTES)
 
     async def create(
         self, asked: storage_pb2.Volume, request_id: str, *, replace_unfinished: bool

@@ -25,6 +25,8 @@ from biosegment.nets.padding import read_with_neighbours
 from biosegment.runtime.child import ChildContext
 
 _READERS = 4
+# A patch is a small part of the chunks that it lies in, and others lie there too.
+_CACHE_BYTES = 64 << 20
 
 
 def predict_region(
@@ -124,7 +126,9 @@ def score_patches(
         OutsideVolumeError: A box leaves the data set.
         FailedPreconditionError: Passes with dropout are asked of a network without.
     """
-    with opened(connection, dataset=dataset, version=version, forwards=forwards) as session:
+    with opened(
+        connection, dataset=dataset, version=version, forwards=forwards, cache_bytes=_CACHE_BYTES
+    ) as session:
         for box in boxes:
             box.within(session.raw.shape(), dataset)
         compared = tuple(predictor_of(session.stubs, other, forwards=forwards) for other in others)
@@ -170,8 +174,11 @@ def score_boxes(
     with ThreadPoolExecutor(_READERS) as readers:
         # All are handed in at once, so that reading never waits for the network.
         voxels = readers.map(read_patch, boxes)
+        # The first forward takes few, so that the network begins while the others are read.
+        wanted = max(1, at_once // 8)
         try:
-            while patches := list(islice(voxels, at_once)):
+            while patches := list(islice(voxels, wanted)):
+                wanted = at_once
                 parts.append(
                     score(
                         predictor,

@@ -32,7 +32,9 @@ class Session:
 
 
 @contextmanager
-def opened(connection: str, *, dataset: str, version: str, forwards: Forwards) -> Iterator[Session]:
+def opened(
+    connection: str, *, dataset: str, version: str, forwards: Forwards, cache_bytes: int = 0
+) -> Iterator[Session]:
     """Opens a data set and a model version.
 
     Args:
@@ -40,6 +42,7 @@ def opened(connection: str, *, dataset: str, version: str, forwards: Forwards) -
         dataset: projects/p/datasets/d
         version: projects/p/models/m/versions/v
         forwards: How networks are run.
+        cache_bytes: Of raw chunks that are kept for another read.
 
     Raises:
         NotFoundError: One of them does not exist.
@@ -49,7 +52,8 @@ def opened(connection: str, *, dataset: str, version: str, forwards: Forwards) -
     try:
         with SyncStubs(Connection.load(Path(connection))) as stubs:
             answer = stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=dataset))
-            raw = VolumeArray.open(stubs, answer.dataset.raw_volume).ready()
+            volume = answer.dataset.raw_volume
+            raw = VolumeArray.open(stubs, volume, cache_bytes=cache_bytes).ready()
             check_dtype(raw.dtype, raw.volume.name)
             predictor = model.predictor_of(stubs, version, forwards=forwards)
             yield Session(stubs, predictor, raw)
