@@ -1,3 +1,5 @@
+import asyncio
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -114,9 +116,25 @@ async def test_a_stream_that_ends_early_writes_nothing(platform, describe):
 
 
 @pytest.mark.parametrize("access", ["direct", "stream"])
-async def test_workers_use_the_same_object_near_and_far(platform, describe, access, monkeypatch):
-    import asyncio
+async def test_a_kept_chunk_is_never_older_than_the_store(platform, describe, access, monkeypatch):
+    monkeypatch.setenv("BIOSEGMENT_STORE_ACCESS", access)
+    await create(platform, describe(shape=(2, 40, 40)))
+    box = Box.at((0, 0, 0), (2, 40, 40))
 
+    def work():
+        with SyncStubs(platform.connection) as stubs:
+            reader = VolumeArray.open(stubs, NAME, cache_bytes=1 << 20)
+            writer = VolumeArray.open(stubs, NAME)
+            for value in (3, 7):
+                writer.write(box, np.full(box.shape, value, "u1"))
+                assert np.unique(reader.read(box)) == [value]
+                assert np.unique(reader.read(box)) == [value]
+
+    await asyncio.to_thread(work)
+
+
+@pytest.mark.parametrize("access", ["direct", "stream"])
+async def test_workers_use_the_same_object_near_and_far(platform, describe, access, monkeypatch):
     monkeypatch.setenv("BIOSEGMENT_STORE_ACCESS", access)
     await create(platform, describe(shape=(20, 300, 400)))
     data = np.random.default_rng(3).integers(0, 255, (5, 100, 100)).astype("u1")
@@ -136,8 +154,6 @@ async def test_workers_use_the_same_object_near_and_far(platform, describe, acce
 @pytest.mark.parametrize("kind", [pb.VOLUME_KIND_IMAGE, pb.VOLUME_KIND_LABELS])
 @pytest.mark.parametrize("access", ["direct", "stream"])
 async def test_pyramid_of_means_and_modes(platform, describe, kind, layout, access, monkeypatch):
-    import asyncio
-
     monkeypatch.setenv("BIOSEGMENT_STORE_ACCESS", access)
     shape = (9, 130, 1030)
     made = await create(

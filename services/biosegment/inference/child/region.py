@@ -24,7 +24,9 @@ from biosegment.inference.forwards import Forwards
 from biosegment.nets.padding import read_with_neighbours
 from biosegment.runtime.child import ChildContext
 
-_READERS = 4
+# Patches read at a time: what hides the delay of an object store. Tensorstore itself decodes on no
+# more threads than there are cores.
+_READERS = 16
 # A patch is a small part of the chunks that it lies in, and others lie there too.
 _CACHE_BYTES = 64 << 20
 
