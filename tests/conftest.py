@@ -116,10 +116,10 @@ def s3_keys(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The keys of the server's owner in the environment, and nothing else of Amazon's."""
     from biosegment.runtime import stores
 
-    stores.context.cache_clear()
+    stores.shared_context.cache_clear()
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in s3.owner.environment.items():
         monkeypatch.setenv(name, value)
     yield
-    stores.context.cache_clear()
+    stores.shared_context.cache_clear()

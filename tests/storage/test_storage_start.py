@@ -33,7 +33,7 @@ async def test_a_store_gets_an_identity_and_keeps_it(tmp_path):
 async def refused(s3: S3, monkeypatch, keys: Keys, bucket="start", endpoint=""):
     for name, value in keys.environment.items():
         monkeypatch.setenv(name, value)
-    stores.context.cache_clear()
+    stores.shared_context.cache_clear()
     store = Store(address.base_spec(f"s3://{bucket}/p", endpoint or s3.endpoint, REGION))
     with pytest.raises((FailedPreconditionError, UnavailableError)) as caught:
         await start.probe(store)
@@ -77,7 +77,7 @@ async def test_missing_credentials_are_called_so(s3_bucket, monkeypatch, tmp_pat
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    stores.context.cache_clear()
+    stores.shared_context.cache_clear()
     with pytest.raises(FailedPreconditionError, match="there are no credentials for it: set AWS_"):
         await start.probe(Store(address.base_spec("s3://start/p", s3_bucket.endpoint, REGION)))
 

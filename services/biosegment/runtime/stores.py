@@ -42,12 +42,13 @@ def context(cache_bytes: int = 0) -> ts.Context:
         cache_bytes: Of a cache of chunks for what is opened with this answer; it ends with that.
     """
     if not cache_bytes:
-        return _shared()
-    return ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes}}, parent=_shared())
+        return shared_context()
+    return ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes}}, parent=shared_context())
 
 
 @cache
-def _shared() -> ts.Context:
+def shared_context() -> ts.Context:
+    """The context of this process, without a cache."""
     # The chain of all three complains of each file that is not there.
     kind = "environment" if "AWS_ACCESS_KEY_ID" in os.environ else "default"
     return ts.Context({"aws_credentials": {"type": kind}})
