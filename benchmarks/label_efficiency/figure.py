@@ -8,6 +8,7 @@ import numpy as np
 from benchmarks.label_efficiency.statistics import Budgets, at, mean_curve
 
 _DPI = 120
+_USUAL_COLOURS = 10
 
 
 def draw(
@@ -24,10 +25,13 @@ def draw(
         learned: Curves by strategy and seed.
         full: Full supervision likewise, drawn as levels.
     """
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 4.6), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
+    if len(learned) > _USUAL_COLOURS:
+        axes.set_prop_cycle(color=colormaps["tab20"](range(20)))
     for text, seeds in learned.items():
         means = mean_curve(seeds)
         budgets = np.array(list(means))
