@@ -109,6 +109,23 @@ async def test_people_label_random_patches_while_the_network_learns_from_raw_vox
     assert (await kit.jobs(TRAIN))[0].train_spec.settings.learning_rate == pytest.approx(5e-4)
 
 
+async def test_an_answer_that_comes_while_a_step_looks_is_counted(kit, monkeypatch):
+    await kit.start()
+    await kit.conductor.advance(CAMPAIGN)
+    await kit.rank()
+    await kit.answer(2)
+    stale = await kit.rounds()
+    await kit.answer()
+
+    async def before(*_: object) -> list[pb.Round]:
+        return stale
+
+    monkeypatch.setattr("biosegment.acquisition.record.rounds_of", before)
+    await Driver(kit.stubs).step(await kit.campaign(), open_round=True)
+    (training,) = await kit.jobs(TRAIN)
+    assert training.train_spec.settings.steps == 1000
+
+
 async def test_a_first_strategy_that_looks_waits_for_the_pretraining(kit):
     await kit.start(
         initial_patches=4,
@@ -192,7 +209,7 @@ async def test_a_step_that_was_cut_off_before_it_was_recorded_is_taken_up(kit):
     await kit.answer()
     driver = Driver(kit.stubs)
     current = await kit.round()
-    job = await driver._start_training(await kit.campaign(), current, base_version="")
+    job = await driver._start_training(await kit.campaign(), current, base_version="", labelled=3)
     await kit.conductor.advance(CAMPAIGN)
     assert (await kit.round()).train_job == job.name
     assert len(await kit.jobs(TRAIN)) == 1

@@ -194,7 +194,9 @@ class Driver:
             if pretraining.state != jobs_pb2.JOB_STATE_SUCCEEDED:
                 return await self._unless_failed(campaign, pretraining, _LEARNING)
             base = pretraining.result.train_result.version
-        job = await self._start_training(campaign, current, base)
+        # Not the round's own count, which was read before its last answer may have come.
+        labelled = answered + (rounds[-2].labelled_patches if len(rounds) > 1 else 0)
+        job = await self._start_training(campaign, current, base, labelled)
         await self._move(
             current,
             pb.ROUND_STATE_TRAINING,
@@ -213,14 +215,14 @@ class Driver:
         return stopping.by_uncertainty(campaign.stopping, first, proposals)
 
     async def _start_training(
-        self, campaign: pb.Campaign, current: pb.Round, base_version: str
+        self, campaign: pb.Campaign, current: pb.Round, base_version: str, labelled: int
     ) -> jobs_pb2.Job:
         dataset = await self._stubs.registry.GetDataset(
             registry_pb2.GetDatasetRequest(name=campaign.dataset)
         )
         settings = jobs_pb2.TrainingSettings()
         index = record.index_of(current.name)
-        share = current.labelled_patches / campaign.initial_patches
+        share = labelled / campaign.initial_patches
         if campaign.base_version or share > 1:
             settings.CopyFrom(campaign.round_training)
         else:
