@@ -175,6 +175,10 @@ def _prepare(client: Client, plan: Plan, folder: Path) -> None:
     training = jobs_pb2.TrainingSettings(
         steps=plan.steps, batch_size=4, checkpoint_steps=5, patch=shape_proto((1, 64, 64))
     )
+    # Longer than the others, to be caught at it: its progress is told every two seconds.
+    pretraining = jobs_pb2.TrainingSettings()
+    pretraining.CopyFrom(training)
+    pretraining.steps = 4 * plan.steps
     client.start_campaign(
         NAME,
         dataset=NAME,
@@ -189,7 +193,7 @@ def _prepare(client: Client, plan: Plan, folder: Path) -> None:
             truth.result.import_result.volume,
             Box((0, height // 2, 0), (depth, height, width)),
         ),
-        pretraining=training,
+        pretraining=pretraining,
         initial_training=training,
         round_training=training,
         seed=5,
