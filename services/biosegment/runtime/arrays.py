@@ -56,10 +56,11 @@ class VolumeArray:
         answer = stubs.storage.ResolveVolume(storage_pb2.ResolveVolumeRequest(name=name))
         if not store_access.direct(answer.probe):
             return cls(answer.volume, None, stubs)
+        # One for all levels, or each would have a cache of that size.
+        shared = context(cache_bytes)
         with reaching(answer.volume.uri, "opening"):
             opening = [
-                ts.open(json.loads(spec), open=True, context=context(cache_bytes))
-                for spec in answer.level_specs
+                ts.open(json.loads(spec), open=True, context=shared) for spec in answer.level_specs
             ]
             return cls(answer.volume, [level.result() for level in opening], stubs)
 
