@@ -88,8 +88,8 @@ def step_id(round_name: str, step: str) -> str:
 
 def awaits_pretraining(campaign: pb.Campaign) -> bool:
     """Whether the first round's strategy looks at patches by the network that saw raw voxels."""
-    blind = find(campaign.first_strategy.name or Random.name)
-    return campaign.HasField("pretraining") and blind.needs_model()
+    first = find(campaign.first_strategy.name or Random.name)
+    return campaign.HasField("pretraining") and first.needs_model()
 
 
 def is_halved(campaign: pb.Campaign) -> bool:
@@ -98,8 +98,8 @@ def is_halved(campaign: pb.Campaign) -> bool:
     So people label one half while the network learns from raw voxels, and what both taught it
     chooses the other half. A single patch is not halved.
     """
-    waits = awaits_pretraining(campaign)
-    return campaign.HasField("pretraining") and not waits and campaign.initial_patches > 1
+    at_once = campaign.HasField("pretraining") and not awaits_pretraining(campaign)
+    return at_once and campaign.initial_patches > 1
 
 
 def batch_size(campaign: pb.Campaign, labelled: int, round_index: int) -> int:
