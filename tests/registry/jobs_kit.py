@@ -1,6 +1,6 @@
 """The job engine on a fresh SQLite database, called without a network."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -69,10 +69,11 @@ class Kit:
         request = pb.HeartbeatJobRequest(job=job.name, attempt=job.attempt, progress=progress)
         return asked(await self.workers.HeartbeatJob(request, CONTEXT))
 
-    async def complete(self, job: pb.Job) -> pb.Job:
+    async def complete(self, job: pb.Job, warnings: Sequence[str] = ()) -> pb.Job:
         result = pb.JobResult(export_result=pb.ExportResult(path="/x"))
         if job.kind == pb.JOB_KIND_INSTANCES:
             result = pb.JobResult(instances_result=pb.InstancesResult(instances=1))
+        result.warnings.extend(warnings)
         request = pb.CompleteJobRequest(job=job.name, attempt=job.attempt, result=result)
         return (await self.workers.CompleteJob(request, CONTEXT)).job
 

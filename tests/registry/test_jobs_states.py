@@ -204,3 +204,12 @@ async def test_watching_begins_with_a_snapshot_and_ends_with_the_job(kit: Kit) -
     await asyncio.wait_for(watcher, 5)
     assert states[0] == pb.JOB_STATE_QUEUED
     assert states[-1] == pb.JOB_STATE_SUCCEEDED
+
+
+async def test_a_job_shows_the_warnings_of_its_start_and_of_its_work(kit: Kit) -> None:
+    export = pb.ExportSpec(volume=f"{PROJECT}/volumes/v")
+    job = await kit.create(export_spec=export, warnings=["known at the start"])
+    assert list(job.warnings) == ["known at the start"]
+    done = await kit.complete(await kit.claim(job), ["met by the work", "known at the start"])
+    assert list(done.warnings) == ["known at the start", "met by the work"]
+    assert list((await kit.get(job)).warnings) == list(done.warnings)

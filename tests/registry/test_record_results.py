@@ -161,6 +161,20 @@ async def test_a_retried_segmentation_becomes_complete(record: Record) -> None:
         await record.apply("k", pb.SegmentResult(), segment_spec=spec)
 
 
+async def test_a_version_keeps_what_its_training_warned_of(record: Record) -> None:
+    spec = pb.TrainSpec(model=MODEL, dataset=DATASET)
+    weights = pb.TrainResult(weights=f"{PROJECT}/objects/w.safetensors", sha256=SHA256)
+    job = pb.Job(name=f"{PROJECT}/jobs/j", train_spec=spec, warnings=["known at the start"])
+    met = ["met by the work", "known at the start", "x" * 2000]
+    async with record.database.write() as session:
+        result = pb.JobResult(train_result=weights, warnings=met)
+        made = await apply_result(session, job, result, complete=True)
+    assert list(made.warnings) == ["met by the work", "x" * 1000]
+    request = registry_pb2.GetModelVersionRequest(name=made.train_result.version)
+    version = (await record.stubs.registry.GetModelVersion(request)).version
+    assert list(version.warnings) == ["known at the start", "met by the work", "x" * 1000]
+
+
 async def test_figures_go_to_the_version_and_the_round(record: Record) -> None:
     version = await record.train()
     await record.start_campaign()

@@ -33,6 +33,8 @@ def finish(session: Session, client: "Client", job: "Job", *, wait: bool = True)
             )
             raise typer.Exit(130) from None
     show(session, job)
+    for warning in job.warnings:
+        tell(f"Warning: {warning}")
     _tell_of_losses(job)
 
 

@@ -1699,6 +1699,7 @@ class Job(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/jobs/j"""
     kind: Global___JobKind.ValueType
@@ -1795,6 +1796,12 @@ class Job(_message.Message):
     def labels(self) -> _struct_pb2.Struct:
         """Free key-value pairs, for the person who started it."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sentences for whoever uses what the job makes: what was known when it was
+        started, then what its work met. At most 20 of 1000 characters each.
+        """
+
     def __init__(
         self,
         *,
@@ -1826,10 +1833,11 @@ class Job(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         stage: Global___JobStage.ValueType = ...,
         labels: _struct_pb2.Struct | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "import_spec", b"import_spec", "instances_spec", b"instances_spec", "labels", b"labels", "lease_until", b"lease_until", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "search_spec", b"search_spec", "segment_spec", b"segment_spec", "spec", b"spec", "start_time", b"start_time", "train_spec", b"train_spec", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "blocks", b"blocks", "create_time", b"create_time", "creator", b"creator", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "failures", b"failures", "holder", b"holder", "import_spec", b"import_spec", "instances_spec", b"instances_spec", "kind", b"kind", "labels", b"labels", "lease_until", b"lease_until", "max_failures", b"max_failures", "name", b"name", "partial_failures", b"partial_failures", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "search_spec", b"search_spec", "segment_spec", b"segment_spec", "spec", b"spec", "stage", b"stage", "start_time", b"start_time", "state", b"state", "train_spec", b"train_spec", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "blocks", b"blocks", "create_time", b"create_time", "creator", b"creator", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "failures", b"failures", "holder", b"holder", "import_spec", b"import_spec", "instances_spec", b"instances_spec", "kind", b"kind", "labels", b"labels", "lease_until", b"lease_until", "max_failures", b"max_failures", "name", b"name", "partial_failures", b"partial_failures", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "search_spec", b"search_spec", "segment_spec", b"segment_spec", "spec", b"spec", "stage", b"stage", "start_time", b"start_time", "state", b"state", "train_spec", b"train_spec", "update_time", b"update_time", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["import_spec", "export_spec", "rank_spec", "train_spec", "segment_spec", "evaluate_spec", "instances_spec", "search_spec"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
@@ -1851,6 +1859,7 @@ class JobResult(_message.Message):
     EVALUATE_RESULT_FIELD_NUMBER: _builtins.int
     INSTANCES_RESULT_FIELD_NUMBER: _builtins.int
     SEARCH_RESULT_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def import_result(self) -> Global___ImportResult:
         """For JOB_KIND_IMPORT."""
@@ -1883,6 +1892,12 @@ class JobResult(_message.Message):
     def search_result(self) -> Global___SearchResult:
         """For JOB_KIND_SEARCH."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the work met that whoever uses its output should know. The job shows
+        them among its own.
+        """
+
     def __init__(
         self,
         *,
@@ -1894,10 +1909,11 @@ class JobResult(_message.Message):
         evaluate_result: Global___EvaluateResult | None = ...,
         instances_result: Global___InstancesResult | None = ...,
         search_result: Global___SearchResult | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evaluate_result", b"evaluate_result", "export_result", b"export_result", "import_result", b"import_result", "instances_result", b"instances_result", "rank_result", b"rank_result", "result", b"result", "search_result", b"search_result", "segment_result", b"segment_result", "train_result", b"train_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluate_result", b"evaluate_result", "export_result", b"export_result", "import_result", b"import_result", "instances_result", b"instances_result", "rank_result", b"rank_result", "result", b"result", "search_result", b"search_result", "segment_result", b"segment_result", "train_result", b"train_result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluate_result", b"evaluate_result", "export_result", b"export_result", "import_result", b"import_result", "instances_result", b"instances_result", "rank_result", b"rank_result", "result", b"result", "search_result", b"search_result", "segment_result", b"segment_result", "train_result", b"train_result", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["import_result", "export_result", "rank_result", "train_result", "segment_result", "evaluate_result", "instances_result", "search_result"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015

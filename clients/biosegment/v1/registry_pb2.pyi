@@ -265,6 +265,7 @@ class ModelVersion(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/models/m/versions/v; v counts from 1."""
     base_version: _builtins.str
@@ -287,6 +288,10 @@ class ModelVersion(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The warnings of the job that made it."""
+
     def __init__(
         self,
         *,
@@ -299,10 +304,11 @@ class ModelVersion(_message.Message):
         job: _builtins.str = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "create_time", b"create_time", "dataset", b"dataset", "job", b"job", "metrics", b"metrics", "name", b"name", "revision", b"revision", "sha256", b"sha256", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "create_time", b"create_time", "dataset", b"dataset", "job", b"job", "metrics", b"metrics", "name", b"name", "revision", b"revision", "sha256", b"sha256", "warnings", b"warnings", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from biosegment.registry.outbox import publish_event
 from biosegment.registry.tables.boxes import box_values
 from biosegment.registry.tables.campaigns import ProposalRow
 from biosegment.registry.tables.catalog import DatasetRow, ModelVersionRow, SegmentationRow
-from biosegment.registry.values import check_text, finite
+from biosegment.registry.values import check_text, finite, kept_warnings
 from biosegment.v1 import campaigns_pb2, events_pb2, jobs_pb2
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -67,13 +67,15 @@ async def apply_result(
         )
     answer = jobs_pb2.JobResult()
     answer.CopyFrom(result)
+    warnings = kept_warnings([*job.warnings, *result.warnings])
+    answer.warnings[:] = [warning for warning in warnings if warning not in job.warnings]
     if wanted == "import_spec":
         await apply_import(session, job.import_spec, result.import_result)
     elif wanted == "rank_spec":
         await apply_rank(session, job.rank_spec, result.rank_result)
     elif wanted == "train_spec":
         answer.train_result.version = await apply_train(
-            session, job.name, job.train_spec, result.train_result
+            session, job.name, job.train_spec, result.train_result, warnings
         )
     elif wanted == "segment_spec":
         await apply_segment(session, job.name, job.segment_spec, complete=complete)
@@ -81,7 +83,7 @@ async def apply_result(
         await apply_evaluate(session, job.name, job.evaluate_spec, result.evaluate_result)
     elif wanted == "search_spec" and result.search_result.HasField("train_result"):
         answer.search_result.train_result.version = await apply_train(
-            session, job.name, job.search_spec.training, result.search_result.train_result
+            session, job.name, job.search_spec.training, result.search_result.train_result, warnings
         )
     # Exports and instances leave no trace in the record but their jobs, nor does a search that
     # made no version.
@@ -161,7 +163,11 @@ async def _add_dataset(
 
 
 async def apply_train(
-    session: AsyncSession, job: str, spec: jobs_pb2.TrainSpec, result: jobs_pb2.TrainResult
+    session: AsyncSession,
+    job: str,
+    spec: jobs_pb2.TrainSpec,
+    result: jobs_pb2.TrainResult,
+    warnings: Sequence[str],
 ) -> str:
     """Makes the next version of the model, and returns its name."""
     model = await require_model(session, spec.model, lock=True)
@@ -190,6 +196,7 @@ async def apply_train(
         revision=spec.revision,
         job=job,
         metrics=finite(result.metrics),
+        warnings=list(warnings),
         create_time=now(),
     )
     session.add(row)

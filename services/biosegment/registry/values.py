@@ -1,6 +1,6 @@
 """Checks and conversions of single values between the protos and the tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from math import isfinite
 
@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from biosegment.client.errors import InvalidArgumentError
 
 _TEXT_CHARACTERS = 200
+_WARNINGS, _WARNING_CHARACTERS = 20, 1000
 
 
 def check_text(text: str, field: str, most: int = _TEXT_CHARACTERS) -> str:
@@ -25,6 +26,12 @@ def check_text(text: str, field: str, most: int = _TEXT_CHARACTERS) -> str:
     if "\0" in text:
         raise InvalidArgumentError(f"{field} holds a NUL character; remove it.", field=field)
     return text
+
+
+def kept_warnings(warnings: Iterable[str]) -> list[str]:
+    """The warnings of a job as they are kept: no job fails because it warns too much."""
+    texts = dict.fromkeys(text[:_WARNING_CHARACTERS].replace("\0", "") for text in warnings)
+    return list(texts)[:_WARNINGS]
 
 
 def check_seconds(duration: Duration, field: str, most: float) -> float:

@@ -209,5 +209,6 @@ def version_proto(row: ModelVersionRow) -> pb.ModelVersion:
         revision=row.revision,
         job=row.job,
         metrics=row.metrics,
+        warnings=row.warnings,
         create_time=timestamp(row.create_time),
     )

@@ -14,6 +14,7 @@ from biosegment.registry.jobs import ledger as ledgers
 from biosegment.registry.paging import decode_token, encode_token, page_size
 from biosegment.registry.settings import RegistrySettings
 from biosegment.registry.tables.jobs import BlockFailureRow, JobRow, LedgerRow, RunRow
+from biosegment.registry.values import kept_warnings
 from biosegment.v1 import jobs_pb2
 
 _KINDS = {
@@ -53,6 +54,7 @@ async def create(
     kept = jobs_pb2.Job()
     getattr(kept, which).CopyFrom(getattr(job, which))
     kept.labels.CopyFrom(job.labels)
+    kept.warnings.extend(kept_warnings(job.warnings))
     row = JobRow(
         name=f"{parent}/jobs/{rows.kind_word(_KINDS[which])}-{uuid.uuid4().hex[:10]}",
         project=parent,

@@ -55,6 +55,8 @@ async def describe(session: AsyncSession, row: JobRow) -> jobs_pb2.Job:
     job.holder, job.creator = row.holder, row.creator
     if row.result is not None:
         job.result.ParseFromString(row.result)
+        job.warnings.extend(job.result.warnings)
+        job.result.ClearField("warnings")
     if row.error is not None:
         job.error.ParseFromString(row.error)
     if row.progress is not None:

@@ -95,6 +95,7 @@ class ModelVersionRow(Base):
     revision: Mapped[int]
     job: Mapped[str] = mapped_column(NAME)
     metrics: Mapped[dict[str, float]] = mapped_column(JSON)
+    warnings: Mapped[list[str]] = mapped_column(JSON, server_default="[]")
     create_time: Mapped[datetime]
 
     @property
