@@ -230,6 +230,9 @@ class Platform:
             "BIOSEGMENT_STORE_REGION": options.store_region,
             "BIOSEGMENT_IMPORT_ROOTS": _joined(options.import_roots),
             "BIOSEGMENT_EXPORT_ROOTS": _joined(options.export_roots),
+            "BIOSEGMENT_OWN_FOLDERS": os.pathsep.join(
+                [str(home.folder), *([] if "://" in self.store else [self.store])]
+            ),
             "BIOSEGMENT_GATEWAY_LISTEN": f"{host}:{gateway_port}",
             "BIOSEGMENT_LOG_LEVEL": options.log_level,
             "PYTHONUNBUFFERED": "1",
