@@ -23,13 +23,13 @@ class Connection:
         token: Sent with every request; never printed.
         addresses: host:port by service name; "*" stands for every service not named.
         gateway_url: Where the gateway listens, for people.
-        path: The file that it was read from; None where it was not.
+        path: The file that it was read from; None where it was read from none.
     """
 
     token: str = field(repr=False)
     addresses: dict[str, str]
     gateway_url: str = ""
-    path: Path | None = field(default=None, compare=False, repr=False)
+    path: Path | None = field(default=None, compare=False)
 
     def address(self, service: str) -> str:
         """The address of a service.

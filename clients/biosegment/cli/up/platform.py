@@ -266,6 +266,9 @@ class Platform:
             "BIOSEGMENT_STORE_ENDPOINT": options.store_endpoint,
             "BIOSEGMENT_STORE_REGION": options.store_region,
             **roots,
+            "BIOSEGMENT_OWN_FOLDERS": os.pathsep.join(
+                [str(home.folder), *([] if "://" in store else [store])]
+            ),
             "BIOSEGMENT_GATEWAY_LISTEN": f"{host}:{gateway_port}",
             "BIOSEGMENT_LOG_LEVEL": options.log_level,
             "PYTHONUNBUFFERED": "1",
