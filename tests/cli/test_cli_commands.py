@@ -15,6 +15,7 @@ from tests.client.sdk_platform import DATASET, JOB, InMemoryPlatform
 from typer.testing import CliRunner
 
 from biosegment.cli.app import app
+from biosegment.client import arrays
 from biosegment.client.connection import Connection
 from biosegment.client.loop import SHARED
 from biosegment.v1 import (
@@ -291,6 +292,74 @@ def test_a_mask_file_answers_a_proposal(
     assert request.claimant == "ann"
     assert request.annotation.box.z_start == 1
     assert request.parent == DATASET.name
+
+
+@pytest.mark.parametrize(
+    ("stored", "rule"),
+    [
+        (np.array([[255, 0], [0, 255]], np.uint8), "255=1"),
+        (np.array([[128, 0], [0, 128]], np.uint8), "128=1"),
+        (np.array([[65535, 0], [0, 65535]], np.uint16), "65535=1"),
+        (np.array([[3, 0], [0, 9]], np.int64), "1-=1"),
+    ],
+)
+def test_masks_in_other_numbers_are_asked_about(
+    platform: InMemoryPlatform, run: Run, tmp_path: Path, stored: np.ndarray, rule: str
+) -> None:
+    path = tmp_path / "fiji.tif"
+    tifffile.imwrite(path, stored)
+    words = ["annotate", "commit", "liver", str(path), "--box", "0:1,0:2,0:2"]
+    asked = run(*words)
+    assert (asked.exit_code, platform.seen.of(annotations_pb2.CommitAnnotationRequest)) == (1, [])
+    assert str(path) in asked.stderr
+    assert "--map" in asked.stderr
+    answer = run(*words, "--map", rule)
+    assert answer.exit_code == 0, answer.stderr
+    (request,) = platform.seen.of(annotations_pb2.CommitAnnotationRequest)
+    sent = arrays.unpack_mask(request.annotation.mask, request.annotation.compression, (1, 2, 2))
+    assert sent.tolist() == [[[1, 0], [0, 1]]]
+
+
+def test_voxels_that_get_no_label_are_told(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "m.npy"
+    np.save(path, np.array([[0, 1], [255, 254]], np.uint8))
+    answer = run("annotate", "commit", "liver", str(path), "--box", "0:1,0:2,0:2")
+    assert answer.exit_code == 0, answer.stderr
+    assert "1 of 4 voxels hold 255 and were left as they were." in answer.stderr
+    assert "1 of 4 voxels hold 254 and lost their labels." in answer.stderr
+
+
+def test_files_that_are_not_what_their_name_says_get_a_sentence_of_ours(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "text.npy").write_text("0 1 1")
+    np.save(tmp_path / "pickled.npy", np.array([{}], object), allow_pickle=True)
+    np.savez(tmp_path / "zip.npz", np.zeros((1, 1)))
+    (tmp_path / "zip.npz").rename(tmp_path / "zip.npy")
+    tifffile.imwrite(tmp_path / "colour.tif", np.zeros((4, 5, 3), np.uint8), photometric="rgb")
+    for name, words in (
+        ("text.npy", "is no .npy file"),
+        ("zip.npy", "is no .npy file"),
+        ("pickled.npy", "Python objects"),
+        ("colour.tif", "colour image"),
+    ):
+        answer = run("annotate", "commit", "liver", str(tmp_path / name), "--box", "0:1,0:1,0:1")
+        assert answer.exit_code == 1, name
+        assert words in answer.stderr, name
+        assert "pickle" not in answer.stderr.replace("pickled.npy", ""), name
+
+
+def test_reference_labels_carry_the_rules_for_their_numbers(
+    platform: InMemoryPlatform, run: Run
+) -> None:
+    words = ["import-labels", "t.tif", "--dataset", "liver", "--no-wait"]
+    assert run(*words, "--map", "255=1", "--map", "2-=1").exit_code == 0
+    (request,) = platform.seen.of(ingest_pb2.StartImportRequest)
+    first, second = request.spec.labels.mappings
+    assert (first.first, first.last, first.value) == (255, 255, 1)
+    assert (second.first, second.HasField("last"), second.value) == (2, False, 1)
+    wrong = run(*words, "--map", "white=1")
+    assert (wrong.exit_code, "255=1" in wrong.stderr) == (1, True)
 
 
 def test_files_that_are_no_masks_are_refused(run: Run, tmp_path: Path) -> None:

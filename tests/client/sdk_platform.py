@@ -101,6 +101,7 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
         self.projects = [registry_pb2.Project(name=f"projects/p{n:02}") for n in range(25)]
+        self.classes = [0, 1]
 
     async def CreateProject(self, request: Any, context: Any) -> Any:
         self.seen.note(request)
@@ -139,6 +140,10 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
     async def PutLabelClass(self, request: Any, context: Any) -> Any:
         self.seen.note(request)
         return registry_pb2.PutLabelClassResponse(label_class=request.label_class)
+
+    async def ListLabelClasses(self, request: Any, context: Any) -> Any:
+        found = [registry_pb2.LabelClass(value=value) for value in self.classes]
+        return registry_pb2.ListLabelClassesResponse(label_classes=found)
 
 
 class Annotations(annotations_pb2_grpc.AnnotationServiceServicer):

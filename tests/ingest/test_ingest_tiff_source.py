@@ -3,6 +3,7 @@ import pytest
 import tifffile
 
 from biosegment.client.errors import InvalidArgumentError, PathNotAllowedError
+from biosegment.client.label_values import LabelReader
 from biosegment.ingest import class_check
 from biosegment.ingest.roots import Roots
 from biosegment.ingest.tiff_source import find_files, scan
@@ -225,10 +226,10 @@ def test_voxel_size_is_asked_for_where_the_file_is_silent():
 
 def test_strange_class_is_named_with_its_page():
     pages = [np.zeros((4, 4), "u1"), np.array([[0, 1], [7, 1]], "u1")]
-    with pytest.raises(InvalidArgumentError, match=r"Page 2 of m\.tif holds the value 7"):
-        class_check.check_all(pages, [0, 1], "m.tif", voxels=100)
-    class_check.check_all(pages, [0, 1, 7], "m.tif", voxels=100)
-    class_check.check_all(pages, [0, 1], "m.tif", voxels=16)
+    with pytest.raises(InvalidArgumentError, match="page 2, holds the number 7"):
+        class_check.check_all(pages, LabelReader([0, 1]), voxels=100)
+    class_check.check_all(pages, LabelReader([0, 1, 7]), voxels=100)
+    class_check.check_all(pages, LabelReader([0, 1]), voxels=16)
 
 
 class TestRoots:

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
+
+import numpy as np
 
 from biosegment.client.connection import Connection
 from biosegment.client.errors import InvalidArgumentError
+from biosegment.client.label_values import LabelReader
 from biosegment.client.stubs import SyncStubs
 from biosegment.ingest import ome_zarr_target, slabs, tiff_source, tiff_target
-from biosegment.ingest.class_check import checked
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.runtime.child import ChildContext
 
@@ -37,8 +40,8 @@ def run_import(
     connection: str,
     files: list[str],
     volume: str,
-    classes: list[int] | None,
-) -> int:
+    labels: LabelReader | None,
+) -> tuple[int, int]:
     """Fills every level of a volume from TIFF pages.
 
     Args:
@@ -46,30 +49,34 @@ def run_import(
         connection: Path of the connection file.
         files: As tiff_source.find_files found them.
         volume: The volume, made and not finished.
-        classes: For labels: the values that may occur.
+        labels: For labels: what makes class values of their numbers.
 
     Returns:
-        Bytes of voxels read.
+        Bytes of voxels read, and of labels the voxels that are not labelled.
 
     Raises:
         InvalidArgumentError: The files changed since they were looked at, or a page is damaged or
-            holds a value that is not in the class table.
+            holds a number that has no meaning or could have two.
         JobCancelledError: The parent asked to stop.
     """
-    stack = tiff_source.scan([Path(file) for file in files], context.check)
+    paths = [Path(file) for file in files]
+    stack = tiff_source.scan(paths, context.check, labels=labels is not None)
+    dtype = stack.dtype if labels is None else np.dtype(np.uint8)
     with _volume(connection, volume) as target:
-        if (stack.shape, stack.dtype) != (target.shape(), target.dtype):
+        if (stack.shape, dtype) != (target.shape(), target.dtype):
             raise InvalidArgumentError(
                 f"{files[0]} changed while it was imported: {volume} was made for other pages. "
                 "Import it again.",
                 name=volume,
             )
         pages = stack.pages()
-        if classes is not None:
-            pages = checked(pages, classes, files[0])
+        if labels is not None:
+            pages = (labels.read(page, f"page {n + 1}") for n, page in enumerate(pages))
         slabs.write_pages(target, pages, _Reports(context, "reading"))
+        if labels is not None:
+            labels.finish()
         build_pyramid(target, _Reports(context, "pyramid"))
-        return stack.shape[0] * stack.shape[1] * stack.shape[2] * stack.dtype.itemsize
+        return prod(stack.shape) * stack.dtype.itemsize, labels.not_labelled if labels else 0
 
 
 def run_export(

@@ -1,59 +1,36 @@
-"""Do the values of a label image stand in the project's class table?"""
+"""Do the numbers of label files have a meaning? Looked at before there is a job."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from biosegment.client.errors import InvalidArgumentError
-
-
-def checked(
-    pages: Iterable[NDArray[Any]], classes: Iterable[int], source: str
-) -> Iterator[NDArray[Any]]:
-    """Passes pages on, each checked.
-
-    Args:
-        pages: uint8, axes YX.
-        classes: Values in the project's class table.
-        source: Where the pages come from, for the message.
-
-    Raises:
-        InvalidArgumentError: A page holds a value that is not in the table.
-    """
-    known = sorted(set(classes))
-    strange = np.ones(256, bool)
-    strange[known] = False
-    for n, page in enumerate(pages):
-        found = strange[page]
-        if found.any():
-            value = int(page.flat[int(found.argmax())])
-            raise InvalidArgumentError(
-                f"Page {n + 1} of {source} holds the value {value}, which is not in the "
-                f"project's class table ({', '.join(map(str, known)) or 'empty'}). Add the class, "
-                "or change the labels.",
-                value=value,
-                page=n + 1,
-            )
-        yield page
+from biosegment.client.label_values import LabelReader
 
 
 def check_all(
     pages: Iterable[NDArray[Any]],
-    classes: Iterable[int],
-    source: str,
+    reader: LabelReader,
     *,
     voxels: int,
     check: Callable[[], None] = lambda: None,
 ) -> None:
     """Checks pages until so many voxels have been seen; the import itself checks every page.
 
+    Args:
+        pages: Whole numbers, axes YX.
+        reader: What makes class values of them.
+        voxels: To look at, at most.
+        check: Called for each page; may raise to stop.
+
     Raises:
-        InvalidArgumentError: A page holds a value that is not in the table.
+        InvalidArgumentError: A page holds a number without a meaning, or all pages hold one that
+            could mean two things.
     """
-    for page in checked(pages, classes, source):
+    for n, page in enumerate(pages):
         check()
+        reader.read(page, f"page {n + 1}")
         voxels -= page.size
         if voxels <= 0:
             return
+    reader.finish()

@@ -2,14 +2,14 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
-
-import numpy as np
+from math import prod
 
 from biosegment.client import names
 from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from biosegment.client.geometry import shape_of, shape_proto
+from biosegment.client.label_values import LabelReader, ValueRule
 from biosegment.client.stubs import AsyncStubs
 from biosegment.ingest import class_check, tiff_source, voxel_size
 from biosegment.ingest.roots import Roots
@@ -64,8 +64,8 @@ def request_id(job: str, volume: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{job}/{volume}"))
 
 
-async def look(path: str, roots: Roots) -> TiffStack:
-    """Finds and scans a source.
+async def look(path: str, roots: Roots, *, labels: bool = False) -> TiffStack:
+    """Finds and scans a source, of images or of labels.
 
     Raises:
         InvalidArgumentError: It cannot be read.
@@ -73,7 +73,8 @@ async def look(path: str, roots: Roots) -> TiffStack:
     """
 
     def scan() -> TiffStack:
-        return tiff_source.scan(tiff_source.find_files(roots.existing(path), roots.existing))
+        files = tiff_source.find_files(roots.existing(path), roots.existing)
+        return tiff_source.scan(files, labels=labels)
 
     return await asyncio.to_thread(scan)
 
@@ -131,7 +132,7 @@ async def plan(
         volume=spec.volume,
         shape=shape_proto(stack.shape),
         voxel_size=size,
-        voxel_bytes=stack.dtype.itemsize * stack.shape[0] * stack.shape[1] * stack.shape[2],
+        voxel_bytes=prod(stack.shape) * (stack.dtype.itemsize if target == "dataset" else 1),
     )
     return ImportPlan(resolved, preview)
 
@@ -160,7 +161,7 @@ async def _plan_labels(
     )
     dataset = answer.dataset
     classes = await known_classes(stubs, parent)
-    stack = await look(spec.source_path, roots)
+    stack = await look(spec.source_path, roots, labels=True)
     wanted = shape_of(dataset.shape)
     if stack.shape != wanted:
         got, want = (" × ".join(map(str, shape)) for shape in (stack.shape, wanted))
@@ -169,15 +170,19 @@ async def _plan_labels(
             "must have the extent of their data set.",
             path=spec.source_path,
         )
-    if stack.dtype != np.dtype("u1"):
-        raise InvalidArgumentError(
-            f"{spec.source_path} holds {stack.dtype.name}; labels are class values of 8 bit.",
-            path=spec.source_path,
-        )
-    await asyncio.to_thread(
-        class_check.check_all, stack.pages(), classes, spec.source_path, voxels=_CHECKED_VOXELS
-    )
+    reader = label_reader(spec, classes)
+    await asyncio.to_thread(class_check.check_all, stack.pages(), reader, voxels=_CHECKED_VOXELS)
     return stack, dataset.voxel_size
+
+
+def label_reader(spec: jobs_pb2.ImportSpec, classes: Iterable[int]) -> LabelReader:
+    """What makes class values of the numbers in label files.
+
+    Raises:
+        InvalidArgumentError: A mapping leads to no class.
+    """
+    rules = [ValueRule.from_proto(mapping) for mapping in spec.labels.mappings]
+    return LabelReader(classes, rules, source=spec.source_path)
 
 
 async def _refuse_volume(stubs: AsyncStubs, name: str) -> None:

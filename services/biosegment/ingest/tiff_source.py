@@ -18,6 +18,8 @@ from biosegment.ingest import voxel_size
 
 _SUFFIXES = {".tif", ".tiff"}
 _DTYPES = (np.dtype("u1"), np.dtype("u2"))
+# Labels are whole numbers of any type; what they mean is looked at page by page.
+_LABEL_KINDS = "biuf"
 _UNCOMPRESSED = 1
 _MAX_PAGE_BYTES = 2 << 30
 # ImageJ shows no more channels than these. A stack of more "channels" is one of sections, written
@@ -32,7 +34,7 @@ class TiffStack:
     Attributes:
         files: One file of all pages, or one file per page.
         shape: Extent in voxels, (z, y, x).
-        dtype: uint8 or uint16.
+        dtype: uint8 or uint16; of labels any.
         voxel_size: What the files say, nanometres.
     """
 
@@ -88,23 +90,26 @@ def _natural(part: str) -> tuple[int, int, str]:
     return (0, int(part), part) if part.isdecimal() and part.isascii() else (1, 0, part.lower())
 
 
-def scan(files: Sequence[Path], check: Callable[[], None] = lambda: None) -> TiffStack:
+def scan(
+    files: Sequence[Path], check: Callable[[], None] = lambda: None, *, labels: bool = False
+) -> TiffStack:
     """Looks at the headers of all pages, without reading their voxels.
 
     Args:
         files: One file of many pages, or many files of one page each.
         check: Called for each file; raises to stop.
+        labels: Whether they hold labels, which may be of any type of numbers.
 
     Raises:
-        InvalidArgumentError: A file is not a TIFF, is cut off, has more than one channel or a type
-            other than 8 or 16 bit unsigned, or the pages differ.
+        InvalidArgumentError: A file is not a TIFF, is cut off, has more than one channel or, where
+            it is no labels, a type other than 8 or 16 bit unsigned, or the pages differ.
     """
-    first = _scan_file(files[0])
+    first = _scan_file(files[0], labels)
     if len(files) == 1:
         return first
     for file in files:
         check()
-        stack = _scan_file(file)
+        stack = _scan_file(file, labels)
         if stack.shape[0] != 1:
             raise InvalidArgumentError(
                 f"{file} holds {stack.shape[0]} pages; in a folder of TIFF files each must hold "
@@ -143,7 +148,7 @@ def _opened(file: Path) -> Iterator[tuple[Any, list[Any]]]:
         ) from None
 
 
-def _scan_file(file: Path) -> TiffStack:
+def _scan_file(file: Path, labels: bool) -> TiffStack:
     with _opened(file) as (tiff, series):
         if not series or not tiff.pages:
             raise InvalidArgumentError(f"{file} holds no image.", path=file)
@@ -151,7 +156,7 @@ def _scan_file(file: Path) -> TiffStack:
         shape = tuple(int(n) for n in series[0].shape)
         z, y, x = (1, *shape) if len(shape) == 2 else shape
         dtype = np.dtype(series[0].dtype).newbyteorder("=")
-        if dtype not in _DTYPES:
+        if dtype.kind not in _LABEL_KINDS if labels else dtype not in _DTYPES:
             raise InvalidArgumentError(
                 f"{file} holds {dtype.name}; imports take unsigned 8 or 16 bit. Convert it first.",
                 path=file,

@@ -68,12 +68,13 @@ def import_labels(
     path: Annotated[Path, typer.Argument(help="A TIFF file, or a folder of TIFF files.")],
     dataset: Annotated[str, typer.Option(help="The data set that the labels belong to.")],
     volume: Annotated[str | None, typer.Option(help="Name of the label volume.")] = None,
+    label_map: parse.LabelMap = None,
     wait: Wait = True,
 ) -> None:
     """Import reference labels of a data set."""
     session = session_of(ctx)
     with session.client() as client:
-        job = client.import_labels(path, dataset=dataset, volume=volume)
+        job = client.import_labels(path, dataset=dataset, volume=volume, label_map=label_map or ())
         finish(session, client, job, wait=wait)
 
 
