@@ -418,6 +418,7 @@ def test_values_reach_the_record(platform: InMemoryPlatform, run: Run) -> None:
     assert run(*made).exit_code == 0
     (label,) = platform.seen.of(registry_pb2.PutLabelClassRequest)
     assert label.label_class.name == "projects/default/labelClasses/1"
+    assert "ontology_term" not in label.update_mask.paths, "what is not given is left alone"
     (model,) = platform.seen.of(registry_pb2.CreateModelRequest)
     assert list(model.model.classes) == [0, 1]
     assert model.model.parameters["levels"] == 3

@@ -9,6 +9,7 @@ them too.
 from biosegment.v1 import types_pb2 as _types_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -621,18 +622,28 @@ class PutLabelClassRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LABEL_CLASS_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def label_class(self) -> Global___LabelClass:
         """The class; its name says project and value."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields to set, of display_name, color and ontology_term: what is not
+        named stays as it is. Absent means those that are not empty. In a new class
+        the others take defaults; a colour that is set to nothing takes its default
+        again.
+        """
 
     def __init__(
         self,
         *,
         label_class: Global___LabelClass | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["label_class", b"label_class"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["label_class", b"label_class", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_class", b"label_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_class", b"label_class", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
