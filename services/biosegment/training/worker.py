@@ -54,7 +54,7 @@ class TrainHandler:
             connection=str(self._connection),
             spec=ctx.job.train_spec.SerializeToString(),
         )
-        return jobs_pb2.JobResult(train_result=jobs_pb2.TrainResult.FromString(answer))
+        return jobs_pb2.JobResult.FromString(answer)
 
 
 class SearchHandler:
@@ -76,9 +76,9 @@ class SearchHandler:
                 connection=str(self._connection),
                 spec=spec.SerializeToString(),
             )
-            result = jobs_pb2.SearchResult.FromString(answer)
-            if _complete(spec, result):
-                return jobs_pb2.JobResult(search_result=result)
+            result = jobs_pb2.JobResult.FromString(answer)
+            if _complete(spec, result.search_result):
+                return result
         raise InternalError(f"{ctx.job.name} did not end after {spec.trials} trials.")
 
 
