@@ -154,6 +154,12 @@ class LabelReader:
         self.counts += np.bincount(made.reshape(-1), minlength=256)
         return made
 
+    def missing(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """A piece that is not there, and so not labelled."""
+        made = np.full(shape, NOT_LABELLED, np.uint8)
+        self.counts[NOT_LABELLED] += made.size
+        return made
+
     def _meanings(self, present: NDArray[Any]) -> NDArray[np.int64]:
         """A value for each number; _UNKNOWN where it has none."""
         values = np.full(present.shape, _UNKNOWN, np.int64)

@@ -11,7 +11,9 @@ from biosegment.client.connection import Connection
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.client.label_values import LabelReader
 from biosegment.client.stubs import SyncStubs
-from biosegment.ingest import ome_zarr_target, slabs, tiff_source, tiff_target
+from biosegment.ingest import ome_zarr_target, slabs, tiff_target
+from biosegment.ingest.class_check import translated
+from biosegment.ingest.readers.base import Stack
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.runtime.child import ChildContext
 
@@ -38,16 +40,18 @@ def run_import(
     context: ChildContext,
     *,
     connection: str,
-    files: list[str],
+    source: str,
+    stack: Stack,
     volume: str,
     labels: LabelReader | None,
 ) -> tuple[int, int]:
-    """Fills every level of a volume from TIFF pages.
+    """Fills every level of a volume from the pages of files.
 
     Args:
         context: Of the child process.
         connection: Path of the connection file.
-        files: As tiff_source.find_files found them.
+        source: The path that was asked for, for messages.
+        stack: What is there, as readers.folder.scan found it.
         volume: The volume, made and not finished.
         labels: For labels: what makes class values of their numbers.
 
@@ -59,19 +63,15 @@ def run_import(
             holds a number that has no meaning or could have two.
         JobCancelledError: The parent asked to stop.
     """
-    paths = [Path(file) for file in files]
-    stack = tiff_source.scan(paths, context.check, labels=labels is not None)
     dtype = stack.dtype if labels is None else np.dtype(np.uint8)
     with _volume(connection, volume) as target:
         if (stack.shape, dtype) != (target.shape(), target.dtype):
             raise InvalidArgumentError(
-                f"{files[0]} changed while it was imported: {volume} was made for other pages. "
+                f"{source} changed while it was imported: {volume} was made for other pages. "
                 "Import it again.",
                 name=volume,
             )
-        pages = stack.pages()
-        if labels is not None:
-            pages = (labels.read(page, f"page {n + 1}") for n, page in enumerate(pages))
+        pages = stack.pages() if labels is None else translated(stack, labels)
         slabs.write_pages(target, pages, _Reports(context, "reading"))
         if labels is not None:
             labels.finish()
@@ -80,7 +80,13 @@ def run_import(
 
 
 def run_export(
-    context: ChildContext, *, connection: str, volume: str, path: str, file_format: str
+    context: ChildContext,
+    *,
+    connection: str,
+    volume: str,
+    path: str,
+    file_format: str,
+    palette: dict[int, str],
 ) -> int:
     """Writes a volume to a path that does not exist yet.
 
@@ -90,6 +96,7 @@ def run_export(
         volume: The volume, complete.
         path: The temporary path to write.
         file_format: "tiff" or "ome-zarr".
+        palette: Colours (#rrggbb) by class.
 
     Returns:
         Bytes on disk.
@@ -101,5 +108,5 @@ def run_export(
     with _volume(connection, volume) as source:
         source.ready()
         if file_format == "tiff":
-            return tiff_target.write(source, Path(path), reports)
+            return tiff_target.write(source, Path(path), reports, colors=palette)
         return ome_zarr_target.write(source, Path(path), reports)

@@ -8,9 +8,10 @@ from biosegment.client import arrays
 from biosegment.client.errors import DomainError
 from biosegment.client.geometry import shape_proto
 from biosegment.client.label_values import LabelReader
-from biosegment.ingest import exports, imports, leftovers
+from biosegment.ingest import exports, imports, leftovers, placing
+from biosegment.ingest.looks import Looks
+from biosegment.ingest.readers.base import Stack
 from biosegment.ingest.roots import Roots
-from biosegment.ingest.tiff_source import TiffStack
 from biosegment.runtime import log
 from biosegment.runtime.child import Child
 from biosegment.runtime.worker import JobContext
@@ -22,8 +23,8 @@ _log = log.get(__name__)
 class ImportHandler:
     """Files into a volume."""
 
-    def __init__(self, roots: Roots, connection: Path, child: Child) -> None:
-        self._roots = roots
+    def __init__(self, sources: imports.Sources, connection: Path, child: Child) -> None:
+        self._sources = sources
         self._connection = connection
         self._child = child
 
@@ -42,7 +43,7 @@ class ImportHandler:
 
     async def _run(self, ctx: JobContext, spec: jobs_pb2.ImportSpec) -> jobs_pb2.JobResult:
         of_labels = spec.WhichOneof("target") == "labels"
-        stack = await imports.look(spec.source_path, self._roots, labels=of_labels)
+        stack = await self._sources.look(spec)
         labels: LabelReader | None = None
         if of_labels:
             project = ctx.job.name.partition("/jobs/")[0]
@@ -58,7 +59,8 @@ class ImportHandler:
             self._child,
             "biosegment.ingest.child:run_import",
             connection=str(self._connection),
-            files=imports.files_of(stack),
+            source=spec.source_path,
+            stack=stack,
             volume=volume.name,
             labels=labels,
         )
@@ -78,9 +80,7 @@ class ImportHandler:
         return jobs_pb2.JobResult(import_result=result, warnings=warnings)
 
 
-def _describe(
-    spec: jobs_pb2.ImportSpec, stack: TiffStack, *, of_labels: bool
-) -> storage_pb2.Volume:
+def _describe(spec: jobs_pb2.ImportSpec, stack: Stack, *, of_labels: bool) -> storage_pb2.Volume:
     image, labels = storage_pb2.VOLUME_KIND_IMAGE, storage_pb2.VOLUME_KIND_LABELS
     return storage_pb2.Volume(
         name=spec.volume,
@@ -93,7 +93,7 @@ def _describe(
     )
 
 
-def _describe_view(spec: jobs_pb2.ImportSpec, stack: TiffStack) -> storage_pb2.Volume:
+def _describe_view(spec: jobs_pb2.ImportSpec, stack: Stack) -> storage_pb2.Volume:
     return storage_pb2.Volume(
         name=imports.label_view(spec.dataset.name),
         kind=storage_pb2.VOLUME_KIND_LABELS,
@@ -123,27 +123,27 @@ def _is_last(ctx: JobContext, error: Exception) -> bool:
 class ExportHandler:
     """A volume into files."""
 
-    def __init__(self, roots: Roots, connection: Path, child: Child) -> None:
+    def __init__(self, roots: Roots, looks: Looks, connection: Path, child: Child) -> None:
         self._roots = roots
+        self._looks = looks
         self._connection = connection
         self._child = child
 
     async def __call__(self, ctx: JobContext) -> jobs_pb2.JobResult:
         """Writes beside the destination, then puts it there."""
         spec, name = ctx.job.export_spec, ctx.job.name
-        destination = self._roots.inside(spec.destination_path)
         # Earlier attempts lost their lease; what a killed one left is nobody's.
-        await asyncio.to_thread(exports.remove_drafts, destination, name)
-        size = await asyncio.to_thread(exports.placed, destination, name)
+        destination, size = await self._looks.run(
+            "prepare", path=spec.destination_path, roots=self._roots, job=name
+        )
         if size is None:
-            self._roots.new(spec.destination_path)
             size = await self._write(ctx, destination)
         result = jobs_pb2.ExportResult(path=str(destination), size_bytes=size)
         return jobs_pb2.JobResult(export_result=result)
 
     async def _write(self, ctx: JobContext, destination: Path) -> int:
         spec, job = ctx.job.export_spec, ctx.job
-        draft = exports.draft_path(destination, job.name, job.attempt)
+        draft = placing.draft_path(destination, job.name, job.attempt)
         try:
             size = int(
                 await ctx.run_child(
@@ -153,9 +153,12 @@ class ExportHandler:
                     volume=spec.volume,
                     path=str(draft),
                     file_format=spec.format,
+                    palette=await exports.palette(ctx.stubs, spec.volume),
                 )
             )
-            await asyncio.to_thread(exports.place, draft, destination, job.name, size)
+            await self._looks.run(
+                "place", path=str(destination), draft=draft, job=job.name, size=size
+            )
             return size
         finally:
-            await asyncio.shield(asyncio.to_thread(exports.remove, draft))
+            await asyncio.shield(self._looks.run("remove", path=str(draft)))

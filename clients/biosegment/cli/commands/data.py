@@ -12,6 +12,34 @@ from biosegment.cli.session import session_of
 
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job, or only start it.")]
 
+Axes = Annotated[
+    str,
+    typer.Option(
+        help="Axes of the pages; ZYX takes every page as a section.  [default: as the file says]",
+        show_default=False,
+    ),
+]
+Image = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Which stack of a file that holds several, from 1.", show_default=False
+    ),
+]
+Gaps = Annotated[
+    str,
+    typer.Option(
+        help="Where numbers are missing in a folder: refuse, close (go on without) or fill (with "
+        "empty sections)."
+    ),
+]
+Files = Annotated[
+    str,
+    typer.Option(
+        help='Which files of a folder are meant, such as "slice_*.tif".  [default: all]',
+        show_default=False,
+    ),
+]
+
 project_app = typer.Typer(no_args_is_help=True, help="Projects: people and their data sets.")
 dataset_app = typer.Typer(no_args_is_help=True, help="Data sets: raw volumes with metadata.")
 volume_app = typer.Typer(no_args_is_help=True, help="Volumes: the arrays in the store.")
@@ -51,6 +79,10 @@ def import_images(
         typer.Option("--meta", help="key=value, such as organism=mouse; may be repeated."),
     ] = None,
     volume: Annotated[str | None, typer.Option(help="Name of the raw volume.")] = None,
+    axes: Axes = "",
+    image: Image = 0,
+    gaps: Gaps = "refuse",
+    files: Files = "",
     wait: Wait = True,
 ) -> None:
     """Import an image stack as a new data set."""
@@ -58,7 +90,16 @@ def import_images(
     size, facts = parse.voxel_size(voxel_size), parse.pairs(metadata)
     with session.client() as client:
         job = client.import_volume(
-            path, dataset=dataset, voxel_size=size, metadata=facts, volume=volume
+            path,
+            dataset=dataset,
+            voxel_size=size,
+            metadata=facts,
+            volume=volume,
+            axes=axes,
+            image=image,
+            gaps=gaps,
+            files=files,
+            own_file=True,
         )
         finish(session, client, job, wait=wait)
 
@@ -69,12 +110,26 @@ def import_labels(
     dataset: Annotated[str, typer.Option(help="The data set that the labels belong to.")],
     volume: Annotated[str | None, typer.Option(help="Name of the label volume.")] = None,
     label_map: parse.LabelMap = None,
+    axes: Axes = "",
+    image: Image = 0,
+    gaps: Gaps = "refuse",
+    files: Files = "",
     wait: Wait = True,
 ) -> None:
     """Import reference labels of a data set."""
     session = session_of(ctx)
     with session.client() as client:
-        job = client.import_labels(path, dataset=dataset, volume=volume, label_map=label_map or ())
+        job = client.import_labels(
+            path,
+            dataset=dataset,
+            volume=volume,
+            label_map=label_map or (),
+            axes=axes,
+            image=image,
+            gaps=gaps,
+            files=files,
+            own_file=True,
+        )
         finish(session, client, job, wait=wait)
 
 
