@@ -362,6 +362,17 @@ def test_reference_labels_carry_the_rules_for_their_numbers(
     assert (wrong.exit_code, "255=1" in wrong.stderr) == (1, True)
 
 
+def test_figures_of_evaluations_stand_apart_with_what_they_were_measured_on(run: Run) -> None:
+    table = run("model", "versions", "unet").stdout
+    trained, _, measured = table.partition("Measured")
+    assert "liver" in trained
+    assert "iou" not in trained
+    row = measured.splitlines()[-1].split()
+    assert row == ["unet/1", "kidney", "kidney-reference", "0:1,0:2,0:3", "iou=0.25", "6"]
+    (version,) = json.loads(run("--json", "model", "versions", "unet").stdout)
+    assert version["evaluations"][0]["metrics"] == {"iou": 0.25}
+
+
 def test_files_that_are_no_masks_are_refused(run: Run, tmp_path: Path) -> None:
     (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY broken")
     (tmp_path / "broken.tif").write_bytes(b"II*\0")

@@ -137,6 +137,23 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         self.seen.note(request)
         return registry_pb2.CreateModelResponse(model=request.model)
 
+    async def ListModelVersions(self, request: Any, context: Any) -> Any:
+        self.seen.note(request)
+        measured = registry_pb2.Evaluation(
+            dataset="projects/default/datasets/kidney",
+            reference_volume="projects/default/volumes/kidney-reference",
+            box=Box.at((0, 0, 0), (1, 2, 3)).to_proto(),
+            metrics={"iou": 0.25},
+            voxels=6,
+        )
+        version = registry_pb2.ModelVersion(
+            name=f"{request.parent}/versions/1",
+            dataset=DATASET.name,
+            metrics={"loss": 0.5},
+            evaluations=[measured],
+        )
+        return registry_pb2.ListModelVersionsResponse(versions=[version])
+
     async def PutLabelClass(self, request: Any, context: Any) -> Any:
         self.seen.note(request)
         return registry_pb2.PutLabelClassResponse(label_class=request.label_class)
