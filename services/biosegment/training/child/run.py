@@ -8,14 +8,14 @@ from pathlib import Path
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from biosegment.client.connection import Connection
-from biosegment.client.geometry import Box
+from biosegment.client.geometry import Box, shape_of
 from biosegment.client.stubs import SyncStubs
 from biosegment.nets import weights
 from biosegment.nets.weights import Weights
 from biosegment.runtime import objects
 from biosegment.runtime.child import ChildContext
 from biosegment.training import labelled
-from biosegment.training.child import finders, held_out, precision
+from biosegment.training.child import finders, fresh, held_out, precision
 from biosegment.training.child.early_stopping import EarlyStopping
 from biosegment.training.child.fit import fit
 from biosegment.training.child.pretrain import draw_crops, pretrain
@@ -24,6 +24,7 @@ from biosegment.training.child.settings import Hooks, Outcome
 from biosegment.training.child.task import (
     Task,
     labels_told,
+    read_labels,
     read_raw,
     read_samples,
     settings_of,
@@ -110,6 +111,7 @@ def figures(outcome: Outcome) -> dict[str, float]:
         "steps": float(outcome.steps),
         "parts": float(outcome.parts),
         **outcome.held_out,
+        **outcome.ending,
     }
 
 
@@ -159,13 +161,25 @@ def _fit(task: Task, parts: int) -> _Trained:
     counted, warnings = labels_told(task, samples)
     seed = task.spec.settings.seed
     start = starting_point(task.stubs, task.model, task.spec.base_version, seed, samples)
+    measured = _fresh(task, start)
     used = _used(task)
     kept, held = divide(samples, used)
     if used.HasField("hold_out") and not held:
         warnings.append(labelled.not_held_out(len(samples), held_out.FEWEST))
     found = _found(task, start, kept, used, parts)
     outcome = fit_samples(task, start, samples, used, hooks(task, used.steps), parts)
-    return _Trained(start, used, outcome, found | counted, warnings)
+    return _Trained(start, used, outcome, found | measured | counted, warnings)
+
+
+def _fresh(task: Task, start: Weights) -> dict[str, float]:
+    """How well the base version does on what was labelled since, before it learns from it."""
+    boxes = [Box.from_proto(box) for box in task.spec.fresh]
+    if not boxes or not task.spec.base_version:
+        return {}
+    _tell(task, "measuring the version before")
+    samples = read_samples(task, fresh.labels_in(boxes, read_labels(task)))
+    patch = shape_of(task.spec.settings.patch)
+    return fresh.figures(start.module, samples, start.classes, patch)
 
 
 def divide(
@@ -283,10 +297,22 @@ def hooks(task: Task, steps: int, *, report: Callable[[int, float], None] | None
         report: Tells of (steps done, loss) in another way.
     """
     told = 0.0
+    expected = steps
+    left: float | None = None
+
+    def paced(in_all: int, seconds: float) -> None:
+        nonlocal expected, left
+        expected, left = in_all, seconds
 
     def tell(step: int, loss: float) -> None:
         task.context.report(
-            {"done": step, "total": steps, "stage": "training", "figures": {"loss": loss}}
+            {
+                "done": step,
+                "total": max(step, expected),
+                "stage": "training",
+                "figures": {"loss": loss},
+                "seconds_left": left,
+            }
         )
 
     def progress(step: int, loss: float) -> None:
@@ -300,4 +326,6 @@ def hooks(task: Task, steps: int, *, report: Callable[[int, float], None] | None
         store=lambda data: objects.write(task.stubs, task.checkpoint_name, data),
         cancelled=lambda: task.context.cancelled,
         log=task.event_log(),
+        finishing=lambda: task.context.finishing,
+        paced=paced,
     )
