@@ -15,6 +15,9 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job, or
 project_app = typer.Typer(no_args_is_help=True, help="Projects: people and their data sets.")
 dataset_app = typer.Typer(no_args_is_help=True, help="Data sets: raw volumes with metadata.")
 volume_app = typer.Typer(no_args_is_help=True, help="Volumes: the arrays in the store.")
+segmentation_app = typer.Typer(
+    no_args_is_help=True, help="Segmentations: model versions applied to whole data sets."
+)
 class_app = typer.Typer(no_args_is_help=True, help="Label classes of the project.")
 
 
@@ -123,6 +126,15 @@ def volume_delete(ctx: typer.Context, volume: str) -> None:
     tell(f"Deleted {volume}.")
 
 
+@segmentation_app.command("list")
+def segmentation_list(ctx: typer.Context, dataset: str) -> None:
+    """List the segmentations of a data set, newest first."""
+    session = session_of(ctx)
+    with session.client() as client:
+        columns = ["name", "version", "complete", "create_time", "volume"]
+        show_all(session, client.segmentations(dataset), columns)
+
+
 @class_app.command("set")
 def class_set(
     ctx: typer.Context,
@@ -153,5 +165,6 @@ def register(app: typer.Typer) -> None:
     app.command("import-labels")(import_labels)
     app.add_typer(dataset_app, name="dataset")
     app.add_typer(volume_app, name="volume")
+    app.add_typer(segmentation_app, name="segmentation")
     app.add_typer(class_app, name="class")
     app.command("export")(export)

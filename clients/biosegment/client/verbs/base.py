@@ -41,7 +41,7 @@ class Verbs:
             InvalidArgumentError: The connection file or the project's name is damaged.
         """
         self.connection = connection or Connection.load()
-        self.project = names.check_id(project, "project name")
+        self.project = names.check_id(project, "project")
 
     @cached_property
     def stubs(self) -> AsyncStubs:

@@ -189,9 +189,9 @@ class ComputeVerbs(Verbs):
             three_orientations=three_orientations,
         )
         if segmentation is not None:
-            names.check_id(segmentation, "segmentation name")
+            names.check_id(segmentation, "segmentation")
             spec.segmentation = names.SEGMENTATION.format(project, short, segmentation)
-            volume = names.check_id(f"{short}-{segmentation}", "volume name")
+            volume = names.check_id(f"{short}-{segmentation}", "volume")
             spec.volume = names.VOLUME.format(project, volume)
         request = inference_pb2.StartSegmentationRequest(
             parent=names.PROJECT.format(project), request_id=request_id(), spec=spec

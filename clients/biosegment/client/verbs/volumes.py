@@ -251,4 +251,4 @@ class VolumeVerbs(Verbs):
         if given is not None:
             return self.name(names.VOLUME, given)
         project, short = names.parse(names.DATASET, dataset)
-        return names.VOLUME.format(project, names.check_id(f"{short}-{suffix}", "volume name"))
+        return names.VOLUME.format(project, names.check_id(f"{short}-{suffix}", "volume"))

@@ -105,7 +105,8 @@ async def require_classes(session: AsyncSession, project: str, values: Iterable[
     if unknown:
         raise InvalidArgumentError(
             f"{project} has no label class of value {', '.join(map(str, unknown[:10]))}; its "
-            f"classes are {', '.join(map(str, sorted(known)))}. Add one with PutLabelClass.",
+            f"classes are {', '.join(map(str, sorted(known)))}. Add one with: biosegment class set "
+            "VALUE NAME",
             project=project,
             values=unknown[:10],
         )
