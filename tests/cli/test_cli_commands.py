@@ -36,7 +36,8 @@ def change(platform: InMemoryPlatform, **fields: Any) -> None:
 def test_lists_are_tables_or_json(run: Run) -> None:
     table = run("dataset", "list")
     assert table.exit_code == 0
-    assert table.stdout.splitlines()[1].split() == ["liver", "4,6,8", "30,4,4", "0"]
+    row = " ".join(table.stdout.splitlines()[1].split())
+    assert row.startswith("liver 4 × 6 × 8 30 × 4 × 4 nm 0")
     assert "projects/default/datasets/liver" in run("--project", "p", "dataset", "list").stdout
     found = json.loads(run("--json", "dataset", "list").stdout)
     assert found[0]["shape"] == {"z": 4, "y": 6, "x": 8}
@@ -122,7 +123,7 @@ def test_an_import_is_followed_to_its_end(
     answer = run("--json", *arguments, "--voxel-size", "30,4,4")
     assert answer.exit_code == 0
     assert json.loads(answer.stdout)["state"] == "JOB_STATE_SUCCEEDED"
-    assert f"{JOB}: train: succeeded" in answer.stderr
+    assert "j: train: succeeded" in answer.stderr
     (request,) = platform.seen.of(ingest_pb2.StartImportRequest)
     assert request.spec.dataset.metadata == {"organism": "mouse"}
     assert request.spec.voxel_size.z == 30
@@ -222,7 +223,7 @@ def test_a_job_that_lost_blocks_is_no_success(platform: InMemoryPlatform, run: R
     answer = run("job", "watch", "j")
     assert answer.exit_code == 1
     assert "1 of 8 blocks failed: [0:1, 0:16, 0:16]: It broke." in answer.stderr
-    assert f"biosegment job retry {JOB}" in answer.stderr
+    assert "biosegment job retry j" in answer.stderr
 
 
 def test_a_job_is_paused_and_resumed(platform: InMemoryPlatform, run: Run) -> None:
@@ -244,8 +245,8 @@ def test_an_interrupt_leaves_the_job_running(
     monkeypatch.setattr(Client, "wait", interrupted)
     answer = run("train", "unet", "liver")
     assert answer.exit_code == 130
-    assert f"biosegment job watch {JOB}" in answer.stderr
-    assert f"biosegment job cancel {JOB}" in answer.stderr
+    assert "biosegment job watch j" in answer.stderr
+    assert "biosegment job cancel j" in answer.stderr
     assert platform.jobs.job.state == jobs_pb2.JOB_STATE_QUEUED
 
 

@@ -56,7 +56,7 @@ def test_streams_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="does not fill"):
         list(arrays.encode(array, Box.of_shape((1, 2, 4))))
     with pytest.raises(InvalidArgumentError, match="cannot be stored"):
-        list(arrays.encode(array.astype(np.int16), Box.of_shape((1, 2, 3))))
+        list(arrays.encode(array.astype(np.int32), Box.of_shape((1, 2, 3))))
 
 
 @given(masks)

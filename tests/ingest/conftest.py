@@ -11,8 +11,11 @@ from nats.aio.msg import Msg
 
 from biosegment.client.connection import Connection
 from biosegment.client.errors import NotFoundError
+from biosegment.client.grants import make_key
 from biosegment.client.stubs import AsyncStubs
+from biosegment.ingest.imports import Sources
 from biosegment.ingest.leftovers import Leftovers
+from biosegment.ingest.looks import Looks
 from biosegment.ingest.roots import Roots
 from biosegment.ingest.servicer import IngestServicer
 from biosegment.ingest.worker import ExportHandler, ImportHandler
@@ -112,7 +115,11 @@ async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
     server = Server("127.0.0.1:0", "token")
     record = Record()
     store = Store.of_folder(folder)
-    sources, targets = Roots([files], "IMPORT_ROOTS"), Roots([outputs], "EXPORT_ROOTS")
+    own = [folder, tmp_path / "home"]
+    looks = Looks()
+    key = make_key(tmp_path / "connection.json")
+    sources = Sources(looks, Roots([files], "import", own=own), key)
+    targets = Roots([outputs, files], "export", own=own)
     # The address is known once the server has started; the servicer needs stubs before.
     reserved = Server("127.0.0.1:0", "token")
     await reserved.start()
@@ -143,9 +150,10 @@ async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
         stubs,
         connection,
         ImportHandler(sources, tmp_path / "connection.json", child),
-        ExportHandler(targets, tmp_path / "connection.json", child),
-        Leftovers(stubs, targets),
+        ExportHandler(targets, looks, tmp_path / "connection.json", child),
+        Leftovers(stubs, targets, looks),
     )
+    await looks.close()
     await child.close()
     await stubs.close()
     await server.stop(0)

@@ -17,7 +17,8 @@ from biosegment.client.errors import (
 from biosegment.client.geometry import Box, shape_of, shape_proto
 from biosegment.client.stubs import SyncStubs
 from biosegment.ingest import slabs, tiff_target
-from biosegment.ingest.tiff_source import scan
+from biosegment.ingest.readers.base import Reading
+from biosegment.ingest.readers.tiff.reader import TiffReader
 from biosegment.runtime.arrays import VolumeArray
 from biosegment.v1 import ingest_pb2, jobs_pb2, registry_pb2, storage_pb2, types_pb2
 
@@ -153,8 +154,8 @@ async def test_validate_only_starts_nothing(platform):
         ({"format": "hdf5"}, InvalidArgumentError, '"hdf5"'),
         ({"dataset": None}, InvalidArgumentError, "Say what the import makes"),
         ({"voxel_size": None}, InvalidArgumentError, "along z, y, x; give the voxel size"),
-        ({"voxel_size": types_pb2.VoxelSize(z=1)}, InvalidArgumentError, "greater than 0"),
-        ({"source_path": "/etc/passwd"}, PathNotAllowedError, "IMPORT_ROOTS"),
+        ({"voxel_size": types_pb2.VoxelSize(z=1)}, InvalidArgumentError, "must lie between"),
+        ({"source_path": "/etc/passwd"}, PathNotAllowedError, "--import-root"),
         ({"source_path": "raw.tif"}, InvalidArgumentError, "absolute"),
         (
             {"dataset": jobs_pb2.DatasetTarget(name="projects/p/datasets/" + "d" * 60)},
@@ -285,7 +286,7 @@ class TestExport:
         with tifffile.TiffFile(path) as tiff:
             assert tiff.is_imagej
             np.testing.assert_array_equal(tiff.asarray(), raw)
-        stack = scan([path])
+        stack = TiffReader().scan(path, Reading())
         assert stack.voxel_size == (50.0, 4.6, 4.6)
         np.testing.assert_array_equal(np.stack(list(stack.pages())), raw)
 
@@ -302,7 +303,7 @@ class TestExport:
             assert tiff.is_bigtiff
             assert tiff.is_ome
             np.testing.assert_array_equal(tiff.asarray(), raw)
-        assert scan([path]).voxel_size == (50.0, 4.6, 4.6)
+        assert TiffReader().scan(path, Reading()).voxel_size == (50.0, 4.6, 4.6)
 
     async def test_ome_zarr_folder(self, platform, raw):
         answer = await start_export(platform, self.spec(platform, "out.zarr", "ome-zarr"))
@@ -316,7 +317,7 @@ class TestExport:
         assert result.size_bytes > 1000
 
     async def test_bad_requests_are_refused(self, platform, raw):
-        with pytest.raises(PathNotAllowedError, match="EXPORT_ROOTS"):
+        with pytest.raises(PathNotAllowedError, match="--export-root"):
             await start_export(platform, self.spec(platform, "../out.tif", "tiff"))
         with pytest.raises(InvalidArgumentError, match="make it first"):
             await start_export(platform, self.spec(platform, "none/out.tif", "tiff"))

@@ -44,7 +44,7 @@ async def test_a_taken_name_and_a_repeat_are_told_apart(empty_record: Record) ->
     registry = empty_record.stubs.registry
     first = await registry.CreateProject(_create("projects/p", "id-1"))
     assert await registry.CreateProject(_create("projects/p", "id-1")) == first
-    with pytest.raises(AlreadyExistsError, match="projects/p"):
+    with pytest.raises(AlreadyExistsError, match="already; choose another"):
         await registry.CreateProject(_create("projects/p", "id-2"))
 
 
@@ -175,7 +175,7 @@ async def test_models_of_wrong_classes_are_refused(
 
 async def test_a_model_needs_an_architecture_and_numbers(record: Record) -> None:
     model = registry_pb2.Model(name=f"{PROJECT}/models/n", classes=[0, 1])
-    with pytest.raises(InvalidArgumentError, match="ListArchitectures"):
+    with pytest.raises(InvalidArgumentError, match="biosegment model architectures"):
         await record.stubs.registry.CreateModel(registry_pb2.CreateModelRequest(model=model))
     model.architecture = "unet"
     model.parameters["dropout"] = float("nan")

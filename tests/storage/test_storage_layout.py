@@ -34,14 +34,15 @@ async def finish(platform, name=NAME):
 
 @pytest.mark.parametrize("layout", [pb.VOLUME_FORMAT_OME_ZARR, pb.VOLUME_FORMAT_N5])
 @pytest.mark.parametrize("channels", [0, 2])
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "int8", "int16"])
 async def test_what_is_written_is_read(platform, describe, layout, channels, dtype):
     data_type = types_pb2.DataType.Value(f"DATA_TYPE_{dtype.upper()}")
     shape = (7, 61, 530)
     volume = await create(
         platform, describe(shape=shape, format=layout, channels=channels, dtype=data_type)
     )
-    data = np.random.default_rng(0).integers(0, 255, (channels, *shape) if channels else shape)
+    least = -128 if dtype.startswith("int") else 0
+    data = np.random.default_rng(0).integers(least, 127, (channels, *shape) if channels else shape)
     await write_all(platform, volume, data.astype(dtype))
     _, specs = await platform.volumes.level_specs(NAME)
     again = await ts.open(json.loads(specs[0]), open=True)
@@ -182,6 +183,8 @@ async def test_volumes_are_listed_in_pages(platform, describe):
         {"dtype": types_pb2.DATA_TYPE_UNSPECIFIED},
         {"dtype": types_pb2.DATA_TYPE_FLOAT32, "kind": pb.VOLUME_KIND_LABELS},
         {"fill_value": 256},
+        {"fill_value": 128, "dtype": types_pb2.DATA_TYPE_INT8},
+        {"dtype": types_pb2.DATA_TYPE_INT16, "kind": pb.VOLUME_KIND_LABELS},
         {"fill_value": 255, "format": pb.VOLUME_FORMAT_N5},
         {"channels": 100_000},
         {"name": "projects/p/volumes/../../v"},

@@ -12,6 +12,7 @@ from biosegment.client.stubs import SyncStubs
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.storage.regions import pieces
 from biosegment.v1 import storage_pb2 as pb
+from biosegment.v1 import types_pb2
 
 NAME = "projects/p/volumes/v"
 
@@ -151,15 +152,27 @@ async def test_workers_use_the_same_object_near_and_far(platform, describe, acce
 
 
 @pytest.mark.parametrize("layout", [pb.VOLUME_FORMAT_OME_ZARR, pb.VOLUME_FORMAT_N5])
-@pytest.mark.parametrize("kind", [pb.VOLUME_KIND_IMAGE, pb.VOLUME_KIND_LABELS])
+@pytest.mark.parametrize(
+    ("kind", "data_type"),
+    [
+        (pb.VOLUME_KIND_IMAGE, types_pb2.DATA_TYPE_UINT8),
+        (pb.VOLUME_KIND_IMAGE, types_pb2.DATA_TYPE_INT16),
+        (pb.VOLUME_KIND_LABELS, types_pb2.DATA_TYPE_UINT8),
+    ],
+)
 @pytest.mark.parametrize("access", ["direct", "stream"])
-async def test_pyramid_of_means_and_modes(platform, describe, kind, layout, access, monkeypatch):
+async def test_pyramid_of_means_and_modes(
+    platform, describe, kind, data_type, layout, access, monkeypatch
+):
     monkeypatch.setenv("BIOSEGMENT_STORE_ACCESS", access)
     shape = (9, 130, 1030)
-    made = await create(
-        platform, describe(shape=shape, kind=kind, format=layout, voxel_size=(10, 10, 10))
+    described = describe(
+        shape=shape, kind=kind, format=layout, voxel_size=(10, 10, 10), dtype=data_type
     )
-    data = np.random.default_rng(4).integers(0, 3, shape).astype("u1")
+    made = await create(platform, described)
+    signed = data_type == types_pb2.DATA_TYPE_INT16
+    data = np.random.default_rng(4).integers(-30_000 if signed else 0, 3, shape)
+    data = data.astype("i2" if signed else "u1")
     seen = []
 
     def work():

@@ -37,6 +37,17 @@ def show(session: Session, message: "Message") -> None:
     show_values(session, values if session.as_json else _stated(values))
 
 
+def answer(session: Session, message: "Message", *sentences: str) -> None:
+    """Writes what was made: JSON, or the first sentence; further ones say what to do next."""
+    if session.as_json:
+        write_json(as_dict(message))
+        return
+    first, *more = sentences
+    typer.echo(first)
+    for sentence in more:
+        tell(sentence)
+
+
 def show_values(session: Session, values: Mapping[str, Any]) -> None:
     """Writes plain values: JSON, or one line per value."""
     if session.as_json:

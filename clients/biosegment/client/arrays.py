@@ -23,6 +23,8 @@ DTYPES: dict[int, np.dtype[np.generic]] = {
     pb.DATA_TYPE_UINT32: np.dtype("<u4"),
     pb.DATA_TYPE_UINT64: np.dtype("<u8"),
     pb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
+    pb.DATA_TYPE_INT8: np.dtype("i1"),
+    pb.DATA_TYPE_INT16: np.dtype("<i2"),
 }
 
 

@@ -23,11 +23,13 @@ class Connection:
         token: Sent with every request; never printed.
         addresses: host:port by service name; "*" stands for every service not named.
         gateway_url: Where the gateway listens, for people.
+        path: The file that it was read from; None where it was read from none.
     """
 
     token: str = field(repr=False)
     addresses: dict[str, str]
     gateway_url: str = ""
+    path: Path | None = field(default=None, compare=False)
 
     def address(self, service: str) -> str:
         """The address of a service.
@@ -74,6 +76,7 @@ class Connection:
                 token=content["token"],
                 addresses=dict(content["addresses"]),
                 gateway_url=content.get("gateway_url", ""),
+                path=path,
             )
         except (KeyError, TypeError, ValueError):
             raise InvalidArgumentError(

@@ -125,6 +125,30 @@ JOB_STATE_PAUSED: JobState.ValueType  # 9
 """Nobody works on it, and nobody will until it is resumed."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
+class _GapPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GapPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GAP_POLICY_UNSPECIFIED: _GapPolicy.ValueType  # 0
+    """Not given: gaps are refused."""
+    GAP_POLICY_CLOSE: _GapPolicy.ValueType  # 1
+    """The files that are there follow each other."""
+    GAP_POLICY_FILL: _GapPolicy.ValueType  # 2
+    """A missing section is filled: with 0 in images, as not labelled in labels."""
+
+class GapPolicy(_GapPolicy, metaclass=_GapPolicyEnumTypeWrapper):
+    """What to do about sections that are missing in the numbering of files."""
+
+GAP_POLICY_UNSPECIFIED: GapPolicy.ValueType  # 0
+"""Not given: gaps are refused."""
+GAP_POLICY_CLOSE: GapPolicy.ValueType  # 1
+"""The files that are there follow each other."""
+GAP_POLICY_FILL: GapPolicy.ValueType  # 2
+"""A missing section is filled: with 0 in images, as not labelled in labels."""
+Global___GapPolicy: _TypeAlias = GapPolicy  # noqa: Y015
+
 class _TrainingObjective:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -509,6 +533,8 @@ class ImportSpec(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    READING_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
     source_path: _builtins.str
     """Absolute path of a TIFF file or of a folder of TIFF files, under an
     allowed root of the ingest service.
@@ -517,6 +543,10 @@ class ImportSpec(_message.Message):
     """The volume to make (projects/p/volumes/v)."""
     format: _builtins.str
     """Storage format of the volume; unspecified means OME-Zarr 0.5."""
+    grant: _builtins.str
+    """Proof that the caller may read a source outside of the allowed roots: see
+    docs/decisions/0011. Empty inside of them.
+    """
     @_builtins.property
     def voxel_size(self) -> _types_pb2.VoxelSize:
         """Voxel size; absent means as the file says."""
@@ -529,6 +559,10 @@ class ImportSpec(_message.Message):
     def labels(self) -> Global___LabelsTarget:
         """Reference labels of an existing data set, of the same shape."""
 
+    @_builtins.property
+    def reading(self) -> Global___FileReading:
+        """Answers to what the files leave open."""
+
     def __init__(
         self,
         *,
@@ -538,16 +572,56 @@ class ImportSpec(_message.Message):
         format: _builtins.str = ...,
         dataset: Global___DatasetTarget | None = ...,
         labels: Global___LabelsTarget | None = ...,
+        reading: Global___FileReading | None = ...,
+        grant: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "labels", b"labels", "target", b"target", "voxel_size", b"voxel_size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "labels", b"labels", "reading", b"reading", "target", b"target", "voxel_size", b"voxel_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "format", b"format", "labels", b"labels", "source_path", b"source_path", "target", b"target", "volume", b"volume", "voxel_size", b"voxel_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "format", b"format", "grant", b"grant", "labels", b"labels", "reading", b"reading", "source_path", b"source_path", "target", b"target", "volume", b"volume", "voxel_size", b"voxel_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["dataset", "labels"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 
 Global___ImportSpec: _TypeAlias = ImportSpec  # noqa: Y015
+
+@_typing.final
+class FileReading(_message.Message):
+    """How to read files that leave a question open."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AXES_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    GAPS_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    axes: _builtins.str
+    """Axes of the pages, such as "ZYX"; empty means as the file says. "ZYX" takes
+    every page as a section; others rename the axes that the header gives.
+    """
+    image: _builtins.int
+    """Which stack of a file that holds several, from 1; 0 means there is one."""
+    gaps: Global___GapPolicy.ValueType
+    """What to do about gaps in the numbering of a folder's files."""
+    files: _builtins.str
+    """Which files of a folder belong to the stack, such as "slice_*.tif"; empty
+    means all that can be read.
+    """
+    def __init__(
+        self,
+        *,
+        axes: _builtins.str = ...,
+        image: _builtins.int = ...,
+        gaps: Global___GapPolicy.ValueType = ...,
+        files: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "files", b"files", "gaps", b"gaps", "image", b"image"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileReading: _TypeAlias = FileReading  # noqa: Y015
 
 @_typing.final
 class DatasetTarget(_message.Message):

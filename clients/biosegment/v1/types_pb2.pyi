@@ -35,6 +35,10 @@ class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.Val
     """Unsigned 64 bit integer."""
     DATA_TYPE_FLOAT32: _DataType.ValueType  # 5
     """IEEE 754 single precision."""
+    DATA_TYPE_INT8: _DataType.ValueType  # 6
+    """Signed 8 bit integer."""
+    DATA_TYPE_INT16: _DataType.ValueType  # 7
+    """Signed 16 bit integer."""
 
 class DataType(_DataType, metaclass=_DataTypeEnumTypeWrapper):
     """Element type of an array."""
@@ -51,6 +55,10 @@ DATA_TYPE_UINT64: DataType.ValueType  # 4
 """Unsigned 64 bit integer."""
 DATA_TYPE_FLOAT32: DataType.ValueType  # 5
 """IEEE 754 single precision."""
+DATA_TYPE_INT8: DataType.ValueType  # 6
+"""Signed 8 bit integer."""
+DATA_TYPE_INT16: DataType.ValueType  # 7
+"""Signed 16 bit integer."""
 Global___DataType: _TypeAlias = DataType  # noqa: Y015
 
 class _Compression:

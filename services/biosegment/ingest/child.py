@@ -7,8 +7,9 @@ from pathlib import Path
 from biosegment.client.connection import Connection
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.client.stubs import SyncStubs
-from biosegment.ingest import ome_zarr_target, slabs, tiff_source, tiff_target
+from biosegment.ingest import ome_zarr_target, slabs, tiff_target
 from biosegment.ingest.class_check import checked
+from biosegment.ingest.readers.base import Stack
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.runtime.child import ChildContext
 
@@ -35,16 +36,18 @@ def run_import(
     context: ChildContext,
     *,
     connection: str,
-    files: list[str],
+    source: str,
+    stack: Stack,
     volume: str,
     classes: list[int] | None,
 ) -> int:
-    """Fills every level of a volume from TIFF pages.
+    """Fills every level of a volume from the pages of files.
 
     Args:
         context: Of the child process.
         connection: Path of the connection file.
-        files: As tiff_source.find_files found them.
+        source: The path that was asked for, for messages.
+        stack: What is there, as readers.folder.scan found it.
         volume: The volume, made and not finished.
         classes: For labels: the values that may occur.
 
@@ -56,24 +59,29 @@ def run_import(
             holds a value that is not in the class table.
         JobCancelledError: The parent asked to stop.
     """
-    stack = tiff_source.scan([Path(file) for file in files], context.check)
     with _volume(connection, volume) as target:
         if (stack.shape, stack.dtype) != (target.shape(), target.dtype):
             raise InvalidArgumentError(
-                f"{files[0]} changed while it was imported: {volume} was made for other pages. "
+                f"{source} changed while it was imported: {volume} was made for other pages. "
                 "Import it again.",
                 name=volume,
             )
         pages = stack.pages()
         if classes is not None:
-            pages = checked(pages, classes, files[0])
+            pages = checked(pages, classes, source)
         slabs.write_pages(target, pages, _Reports(context, "reading"))
         build_pyramid(target, _Reports(context, "pyramid"))
         return stack.shape[0] * stack.shape[1] * stack.shape[2] * stack.dtype.itemsize
 
 
 def run_export(
-    context: ChildContext, *, connection: str, volume: str, path: str, file_format: str
+    context: ChildContext,
+    *,
+    connection: str,
+    volume: str,
+    path: str,
+    file_format: str,
+    palette: dict[int, str],
 ) -> int:
     """Writes a volume to a path that does not exist yet.
 
@@ -83,6 +91,7 @@ def run_export(
         volume: The volume, complete.
         path: The temporary path to write.
         file_format: "tiff" or "ome-zarr".
+        palette: Colours (#rrggbb) by class.
 
     Returns:
         Bytes on disk.
@@ -94,5 +103,5 @@ def run_export(
     with _volume(connection, volume) as source:
         source.ready()
         if file_format == "tiff":
-            return tiff_target.write(source, Path(path), reports)
+            return tiff_target.write(source, Path(path), reports, colors=palette)
         return ome_zarr_target.write(source, Path(path), reports)

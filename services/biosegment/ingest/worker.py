@@ -6,9 +6,10 @@ from pathlib import Path
 from biosegment.client import arrays
 from biosegment.client.errors import DomainError
 from biosegment.client.geometry import shape_proto
-from biosegment.ingest import exports, imports, leftovers
+from biosegment.ingest import exports, imports, leftovers, placing
+from biosegment.ingest.looks import Looks
+from biosegment.ingest.readers.base import Stack
 from biosegment.ingest.roots import Roots
-from biosegment.ingest.tiff_source import TiffStack
 from biosegment.runtime import log
 from biosegment.runtime.child import Child
 from biosegment.runtime.worker import JobContext
@@ -20,8 +21,8 @@ _log = log.get(__name__)
 class ImportHandler:
     """Files into a volume."""
 
-    def __init__(self, roots: Roots, connection: Path, child: Child) -> None:
-        self._roots = roots
+    def __init__(self, sources: imports.Sources, connection: Path, child: Child) -> None:
+        self._sources = sources
         self._connection = connection
         self._child = child
 
@@ -39,7 +40,7 @@ class ImportHandler:
             raise
 
     async def _run(self, ctx: JobContext, spec: jobs_pb2.ImportSpec) -> jobs_pb2.JobResult:
-        stack = await imports.look(spec.source_path, self._roots)
+        stack = await self._sources.look(spec)
         classes: list[int] | None = None
         kind = storage_pb2.VOLUME_KIND_IMAGE
         if spec.WhichOneof("target") == "labels":
@@ -57,7 +58,8 @@ class ImportHandler:
             self._child,
             "biosegment.ingest.child:run_import",
             connection=str(self._connection),
-            files=imports.files_of(stack),
+            source=spec.source_path,
+            stack=stack,
             volume=volume.name,
             classes=classes,
         )
@@ -72,7 +74,7 @@ class ImportHandler:
 
 
 def _describe(
-    spec: jobs_pb2.ImportSpec, stack: TiffStack, kind: "storage_pb2.VolumeKind.ValueType"
+    spec: jobs_pb2.ImportSpec, stack: Stack, kind: "storage_pb2.VolumeKind.ValueType"
 ) -> storage_pb2.Volume:
     return storage_pb2.Volume(
         name=spec.volume,
@@ -84,7 +86,7 @@ def _describe(
     )
 
 
-def _describe_view(spec: jobs_pb2.ImportSpec, stack: TiffStack) -> storage_pb2.Volume:
+def _describe_view(spec: jobs_pb2.ImportSpec, stack: Stack) -> storage_pb2.Volume:
     return storage_pb2.Volume(
         name=imports.label_view(spec.dataset.name),
         kind=storage_pb2.VOLUME_KIND_LABELS,
@@ -114,27 +116,27 @@ def _is_last(ctx: JobContext, error: Exception) -> bool:
 class ExportHandler:
     """A volume into files."""
 
-    def __init__(self, roots: Roots, connection: Path, child: Child) -> None:
+    def __init__(self, roots: Roots, looks: Looks, connection: Path, child: Child) -> None:
         self._roots = roots
+        self._looks = looks
         self._connection = connection
         self._child = child
 
     async def __call__(self, ctx: JobContext) -> jobs_pb2.JobResult:
         """Writes beside the destination, then puts it there."""
         spec, name = ctx.job.export_spec, ctx.job.name
-        destination = self._roots.inside(spec.destination_path)
         # Earlier attempts lost their lease; what a killed one left is nobody's.
-        await asyncio.to_thread(exports.remove_drafts, destination, name)
-        size = await asyncio.to_thread(exports.placed, destination, name)
+        destination, size = await self._looks.run(
+            "prepare", path=spec.destination_path, roots=self._roots, job=name
+        )
         if size is None:
-            self._roots.new(spec.destination_path)
             size = await self._write(ctx, destination)
         result = jobs_pb2.ExportResult(path=str(destination), size_bytes=size)
         return jobs_pb2.JobResult(export_result=result)
 
     async def _write(self, ctx: JobContext, destination: Path) -> int:
         spec, job = ctx.job.export_spec, ctx.job
-        draft = exports.draft_path(destination, job.name, job.attempt)
+        draft = placing.draft_path(destination, job.name, job.attempt)
         try:
             size = int(
                 await ctx.run_child(
@@ -144,9 +146,12 @@ class ExportHandler:
                     volume=spec.volume,
                     path=str(draft),
                     file_format=spec.format,
+                    palette=await exports.palette(ctx.stubs, spec.volume),
                 )
             )
-            await asyncio.to_thread(exports.place, draft, destination, job.name, size)
+            await self._looks.run(
+                "place", path=str(destination), draft=draft, job=job.name, size=size
+            )
             return size
         finally:
-            await asyncio.shield(asyncio.to_thread(exports.remove, draft))
+            await asyncio.shield(self._looks.run("remove", path=str(draft)))

@@ -86,7 +86,8 @@ def _check_kind(asked: storage_pb2.Volume, dtype: np.dtype[np.generic]) -> None:
 
 
 def _check_fill(asked: storage_pb2.Volume, dtype: np.dtype[np.generic], layout: int) -> None:
-    if dtype.kind == "u" and asked.fill_value >= 1 << 8 * dtype.itemsize:
+    bits = 8 * dtype.itemsize - (dtype.kind == "i")
+    if dtype.kind in "iu" and asked.fill_value >= 1 << bits:
         raise InvalidArgumentError(
             f"The fill value {asked.fill_value} does not fit {dtype.name}.",
             field="volume.fill_value",

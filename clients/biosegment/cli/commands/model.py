@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from biosegment.cli import parse
-from biosegment.cli.output import show, show_all, tell
+from biosegment.cli.output import answer, show_all, tell
 from biosegment.cli.session import session_of
 
 model_app = typer.Typer(no_args_is_help=True, help="Models and their versions.")
@@ -33,7 +33,13 @@ def create(
             name, classes=classes, architecture=architecture, parameters=parameters
         )
         network = client.architecture(architecture, parameters)
-    show(session, made)
+    answer(
+        session,
+        made,
+        f"Made the model {name} of the network {made.architecture}, for the classes "
+        f"{', '.join(map(str, made.classes))}. It has no version before a training.",
+        f"Next: biosegment campaign start NAME --dataset DATASET --model {name} --automatic",
+    )
     if network.whole_sections and not session.as_json:
         tell(
             f"{architecture} looks at whole sections: it segments them whole or not at all, and "

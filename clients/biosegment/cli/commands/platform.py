@@ -45,6 +45,14 @@ def up(
         ),
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_megabytes: Annotated[
+        float,
+        typer.Option(
+            envvar="BIOSEGMENT_LOG_MEGABYTES",
+            min=0.1,
+            help="Of the log files of each process, at most, while it runs too.",
+        ),
+    ] = 9.0,
     store: Annotated[
         str | None,
         typer.Option(
@@ -53,6 +61,14 @@ def up(
             "S3 client finds them.  [default: where they were, at first a folder in the home]",
         ),
     ] = None,
+    take_store: Annotated[
+        bool,
+        typer.Option(
+            "--take-store",
+            help="The arrays are this home's from now on, also where they were moved, or where "
+            "another platform has used them since.",
+        ),
+    ] = False,
     store_endpoint: Annotated[
         str,
         typer.Option(
@@ -79,7 +95,9 @@ def up(
         import_roots=import_root,
         export_roots=export_root,
         log_level=log_level,
+        log_megabytes=log_megabytes,
         store=store,
+        take_store=take_store,
         store_endpoint=store_endpoint,
         store_region=store_region,
     )
