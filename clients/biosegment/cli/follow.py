@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from biosegment.cli.output import show, tell
+from biosegment.cli.job_view import write_job
+from biosegment.cli.output import tell
 from biosegment.cli.session import Session
 
 if TYPE_CHECKING:
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
     from biosegment.client import Client
     from biosegment.v1.jobs_pb2 import Job
+
+
+# Of fewer units in all each takes long.
+_FEW = 1000
 
 
 def finish(session: Session, client: "Client", job: "Job", *, wait: bool = True) -> None:
@@ -32,7 +37,7 @@ def finish(session: Session, client: "Client", job: "Job", *, wait: bool = True)
                 f"Cancel it with: biosegment job cancel {job.name}"
             )
             raise typer.Exit(130) from None
-    show(session, job)
+    write_job(session, job)
     for warning in job.warnings:
         tell(f"Warning: {warning}")
     _tell_of_losses(job)
@@ -83,12 +88,17 @@ def _with_bar(client: "Client", job: "Job", console: "Console") -> "Job":
             progress.update(
                 task,
                 description=_headline(job),
-                completed=job.progress.done,
+                completed=_done(job),
                 total=job.progress.total or None,
                 detail=_detail(job),
             )
 
         return client.wait(job, on_progress)
+
+
+def _done(job: "Job") -> float:
+    """Units done, counting what is done of those in hand."""
+    return max(job.progress.done, job.progress.fraction * job.progress.total)
 
 
 def _with_lines(client: "Client", job: "Job") -> "Job":
@@ -118,6 +128,8 @@ def _headline(job: "Job") -> str:
 def _detail(job: "Job") -> str:
     progress = job.progress
     parts = [f"{progress.done}/{progress.total}"] if progress.total else []
+    if progress.fraction and progress.total < _FEW:
+        parts.append(f"{progress.fraction:.0%}")
     if progress.rate:
         parts.append(f"{progress.rate:.3g}/s")
     if progress.HasField("eta"):

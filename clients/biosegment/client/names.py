@@ -8,6 +8,8 @@ _ID = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 # 18 digits are what 64 bits always hold.
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
+DEFAULT_PROJECT = "default"
+"""Where short names belong unless said otherwise."""
 PROJECT = "projects/{}"
 DATASET = "projects/{}/datasets/{}"
 ANNOTATION = "projects/{}/datasets/{}/annotations/{}"
@@ -83,6 +85,26 @@ def expand(pattern: str, value: str, project: str) -> str:
             f'"{value[:200]}" is not a name like {short} or {full}.', name=value[:200]
         )
     return pattern.format(project, *ids)
+
+
+def short(name: str) -> str:
+    """The ids after the project joined by "/", as ``expand`` takes them."""
+    return "/".join(name.split("/")[3::2])
+
+
+def command(verb: str, name: str, *more: str) -> str:
+    """What a person types to do something with a resource.
+
+    Args:
+        verb: Of the command line, such as ``job retry``.
+        name: The full name of the resource.
+        more: Further words.
+    """
+    project = name.split("/")[1]
+    words = ["biosegment", verb, short(name), *more]
+    if project != DEFAULT_PROJECT:
+        words.insert(1, f"--project {project}")
+    return " ".join(words)
 
 
 def parse_int(pattern: str, name: str) -> tuple[str, int]:
