@@ -463,15 +463,3 @@ def test_a_model_of_a_network_that_is_not_on_offer_is_not_made(
     patches = {one["name"]: one["patch"] for one in listed}
     assert patches["unet2d"] == {"z": "1", "y": "128", "x": "128"}
     assert patches["unet3d"] == {"z": "16", "y": "64", "x": "64"}
-
-
-def test_status_tells_who_is_down(platform: InMemoryPlatform, run: Run, tmp_path: Path) -> None:
-    well = run("--json", "status")
-    assert well.exit_code == 0
-    assert set(json.loads(well.stdout).values()) == {"serving"}
-    path = tmp_path / "partly.json"
-    addresses = {**platform.connection.addresses, "storage": "127.0.0.1:1"}
-    Connection(token="t", addresses=addresses).save(path)
-    ill = CliRunner().invoke(app, ["--connection", str(path), "status"])
-    assert ill.exit_code == 1
-    assert "Error: storage cannot be used now" in ill.stderr

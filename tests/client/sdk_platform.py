@@ -182,6 +182,26 @@ class Annotations(annotations_pb2_grpc.AnnotationServiceServicer):
 class Campaigns(campaigns_pb2_grpc.CampaignServiceServicer):
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
+        # What a campaign waits for; while it is set there is nothing to label.
+        self.waiting: campaigns_pb2.Waiting | None = None
+        self.metrics: dict[str, float] = {}
+
+    async def GetCampaign(self, request: Any, context: Any) -> Any:
+        campaign = campaigns_pb2.Campaign(name=request.name, waiting=self.waiting)
+        return campaigns_pb2.GetCampaignResponse(campaign=campaign)
+
+    async def ListRounds(self, request: Any, context: Any) -> Any:
+        name = f"{request.parent}/rounds/1"
+        made = campaigns_pb2.Round(name=name, state=5, metrics=self.metrics)
+        return campaigns_pb2.ListRoundsResponse(rounds=[made])
+
+    async def SetCampaignState(self, request: Any, context: Any) -> Any:
+        self.seen.note(request)
+        campaign = campaigns_pb2.Campaign(name=request.name, state=request.state)
+        ended = request.state == campaigns_pb2.CAMPAIGN_STATE_FINISHED
+        return campaigns_pb2.SetCampaignStateResponse(
+            campaign=campaign, cancelled_jobs=[JOB] if ended and not request.keep_jobs else []
+        )
 
     async def ListProposals(self, request: Any, context: Any) -> Any:
         self.seen.note(request)
@@ -189,6 +209,8 @@ class Campaigns(campaigns_pb2_grpc.CampaignServiceServicer):
 
     async def ClaimProposals(self, request: Any, context: Any) -> Any:
         self.seen.note(request)
+        if self.waiting is not None:
+            return campaigns_pb2.ClaimProposalsResponse(waiting=self.waiting)
         return campaigns_pb2.ClaimProposalsResponse(proposals=[PROPOSAL])
 
     async def ReturnProposal(self, request: Any, context: Any) -> Any:
@@ -352,6 +374,7 @@ class InMemoryPlatform:
     def __init__(self) -> None:
         self.seen = Seen()
         self.jobs = Jobs(self.seen)
+        self.campaigns = Campaigns(self.seen)
         self.registry = Registry(self.seen)
         self.storage = Storage()
         self.connection = Connection(token="t", addresses={})
@@ -371,7 +394,7 @@ class InMemoryPlatform:
             ),
             (
                 campaigns_pb2_grpc.add_CampaignServiceServicer_to_server,
-                Campaigns(self.seen),
+                self.campaigns,
                 "Campaign",
             ),
             (
