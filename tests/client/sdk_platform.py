@@ -102,6 +102,7 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
         self.projects = [registry_pb2.Project(name=f"projects/p{n:02}") for n in range(25)]
+        self.classes = [0, 1]
 
     async def CreateProject(self, request: Any, context: Any) -> Any:
         self.seen.note(request)
@@ -137,9 +138,30 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         self.seen.note(request)
         return registry_pb2.CreateModelResponse(model=request.model)
 
+    async def ListModelVersions(self, request: Any, context: Any) -> Any:
+        self.seen.note(request)
+        measured = registry_pb2.Evaluation(
+            dataset="projects/default/datasets/kidney",
+            reference_volume="projects/default/volumes/kidney-reference",
+            box=Box.at((0, 0, 0), (1, 2, 3)).to_proto(),
+            metrics={"iou": 0.25},
+            voxels=6,
+        )
+        version = registry_pb2.ModelVersion(
+            name=f"{request.parent}/versions/1",
+            dataset=DATASET.name,
+            metrics={"loss": 0.5},
+            evaluations=[measured],
+        )
+        return registry_pb2.ListModelVersionsResponse(versions=[version])
+
     async def PutLabelClass(self, request: Any, context: Any) -> Any:
         self.seen.note(request)
         return registry_pb2.PutLabelClassResponse(label_class=request.label_class)
+
+    async def ListLabelClasses(self, request: Any, context: Any) -> Any:
+        found = [registry_pb2.LabelClass(value=value) for value in self.classes]
+        return registry_pb2.ListLabelClassesResponse(label_classes=found)
 
 
 class Annotations(annotations_pb2_grpc.AnnotationServiceServicer):

@@ -103,12 +103,18 @@ def tell(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def short(name: str, project: str) -> str:
+    """A resource name as commands take it: without what every name of the project has."""
+    own = name.startswith(f"projects/{project}/")
+    return "/".join(name.split("/")[3::2]) if own else name
+
+
 def _cell(row: Mapping[str, Any], column: str, project: str) -> str:
     value: Any = row
     for part in column.split("."):
         value = value.get(part, "") if isinstance(value, Mapping) else ""
     if isinstance(value, str) and value.startswith(f"projects/{project}/"):
-        return "/".join(value.split("/")[3::2])
+        return short(value, project)
     if isinstance(value, Mapping) and _geometry(value) is None:
         return " ".join(f"{key}={_scalar(item)}" for key, item in sorted(value.items()))
     return _scalar(value)

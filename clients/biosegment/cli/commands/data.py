@@ -109,6 +109,7 @@ def import_labels(
     path: Annotated[Path, typer.Argument(help="A TIFF file, or a folder of TIFF files.")],
     dataset: Annotated[str, typer.Option(help="The data set that the labels belong to.")],
     volume: Annotated[str | None, typer.Option(help="Name of the label volume.")] = None,
+    label_map: parse.LabelMap = None,
     axes: Axes = "",
     image: Image = 0,
     gaps: Gaps = "refuse",
@@ -122,6 +123,7 @@ def import_labels(
             path,
             dataset=dataset,
             volume=volume,
+            label_map=label_map or (),
             axes=axes,
             image=image,
             gaps=gaps,
@@ -181,11 +183,11 @@ def volume_delete(ctx: typer.Context, volume: str) -> None:
 def class_set(
     ctx: typer.Context,
     value: Annotated[int, typer.Argument(min=0, max=253, help="Value in masks; 0 is background.")],
-    name: Annotated[str, typer.Argument(help="For people.")],
-    color: Annotated[str, typer.Option(help="#rrggbb.")] = "",
-    term: Annotated[str, typer.Option(help="Ontology term, such as GO:0005739.")] = "",
+    name: Annotated[str | None, typer.Argument(help="For people.")] = None,
+    color: Annotated[str | None, typer.Option(help="#rrggbb.")] = None,
+    term: Annotated[str | None, typer.Option(help="Ontology term, such as GO:0005739.")] = None,
 ) -> None:
-    """Make or change a label class."""
+    """Make a label class, or change it: what is not given stays as it is."""
     session = session_of(ctx)
     with session.client() as client:
         show(session, client.put_label_class(value, name, color=color, ontology_term=term))
