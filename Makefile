@@ -14,11 +14,11 @@ SEED ?= 1
 FAULTS ?= 100
 
 .PHONY: help setup demo test test-slow bench-labels bench-rank bench-candidates bench-wait
-.PHONY: bench-training bench-segment chaos chaos-campaign
+.PHONY: bench-training bench-segment bench-first-campaign chaos chaos-campaign
 .PHONY: lint types proto proto-check check clean
 
 help: ## List the targets
-	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## Make the virtual environment with everything in it
 
@@ -54,6 +54,9 @@ bench-candidates: setup ## What finding candidates in a large uncertainty volume
 
 bench-wait: setup ## The wait between the last answer of a batch and the next proposals, in its parts
 	$(BIN)/python -m benchmarks.wait $(BENCH_ARGS)
+
+bench-first-campaign: setup ## A first campaign with the defaults, on a phantom or DATA_ROOT=… (vnc/ in it)
+	$(BIN)/python -m benchmarks.first_campaign $(if $(DATA_ROOT),--data $(DATA_ROOT)/vnc) $(BENCH_ARGS)
 
 bench-training: setup ## What a training step costs beside the network's own work
 	$(BIN)/python -m benchmarks.training_step $(BENCH_ARGS)

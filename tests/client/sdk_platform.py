@@ -17,6 +17,7 @@ from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, N
 from biosegment.client.geometry import Box
 from biosegment.client.verbs.jobs import ENDED
 from biosegment.runtime.server import Server
+from biosegment.training.device import DeviceOfChild
 from biosegment.training.servicer import TrainingServicer
 from biosegment.v1 import (
     acquisition_pb2,
@@ -236,6 +237,7 @@ class Instances(instances_pb2_grpc.InstanceServiceServicer):
 class Training(TrainingServicer):
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
+        self._device = DeviceOfChild(training_pb2.Device(type="cpu", display_name="a core"))
 
     async def StartTraining(self, request: Any, context: Any) -> Any:
         self.seen.note(request)

@@ -252,9 +252,9 @@ def paint_model(view: NDArray[np.uint8], mask: NDArray[np.uint8], box: Box) -> N
 
 
 @asynccontextmanager
-async def open_record(folder: Path) -> AsyncIterator[Record]:
+async def open_record(folder: Path, file: str = "registry.db") -> AsyncIterator[Record]:
     """A record on a database in the folder."""
-    database = Database(f"sqlite+aiosqlite:///{folder / 'registry.db'}")
+    database = Database(f"sqlite+aiosqlite:///{folder / file}")
     async with database.engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     server = Server("127.0.0.1:0", "token")

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from biosegment.cli import outcomes
-from biosegment.cli.output import show, tell
+from biosegment.cli.job_view import write_job
+from biosegment.cli.output import tell
 from biosegment.cli.session import Session
 from biosegment.client import names
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
     from biosegment.client import Client
     from biosegment.v1.jobs_pb2 import Job
+
+
+# Of fewer units in all each takes long.
+_FEW = 1000
 
 
 def finish(session: Session, client: "Client", job: "Job", *, wait: bool = True) -> None:
@@ -38,7 +43,7 @@ def finish(session: Session, client: "Client", job: "Job", *, wait: bool = True)
             )
             raise typer.Exit(130) from None
     if session.as_json:
-        show(session, job)
+        write_job(session, job)
     else:
         answer, *more = outcomes.sentences(client, job)
         typer.echo(answer)
@@ -95,12 +100,17 @@ def _with_bar(client: "Client", job: "Job", console: "Console") -> "Job":
             progress.update(
                 task,
                 description=_headline(job),
-                completed=job.progress.done,
+                completed=_done(job),
                 total=job.progress.total or None,
                 detail=_detail(job),
             )
 
         return client.wait(job, on_progress)
+
+
+def _done(job: "Job") -> float:
+    """Units done, counting what is done of those in hand."""
+    return max(job.progress.done, job.progress.fraction * job.progress.total)
 
 
 def _with_lines(client: "Client", job: "Job") -> "Job":
@@ -130,6 +140,8 @@ def _headline(job: "Job") -> str:
 def _detail(job: "Job") -> str:
     progress = job.progress
     parts = [f"{progress.done}/{progress.total}"] if progress.total else []
+    if progress.fraction and progress.total < _FEW:
+        parts.append(f"{progress.fraction:.0%}")
     if progress.rate:
         parts.append(f"{progress.rate:.3g}/s")
     if progress.HasField("eta"):

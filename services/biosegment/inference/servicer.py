@@ -65,7 +65,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             worker_memory_bytes=plan.worker_memory_bytes,
         )
         if not request.validate_only:
-            job = jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_SEGMENT, segment_spec=plan.spec)
+            job = jobs_pb2.Job(
+                kind=jobs_pb2.JOB_KIND_SEGMENT, segment_spec=plan.spec, warnings=plan.warnings
+            )
             answer.job.CopyFrom(
                 await starts.create(self._stubs, request.parent, request.request_id, job)
             )

@@ -85,7 +85,9 @@ class BlocksHandler:
         by_index = {block.index: block for block in ctx.blocks}
 
         def on_report(report: dict[str, Any]) -> None:
-            if "error" in report:
+            if "part" in report:
+                ctx.part(report["block"], report["part"])
+            elif "error" in report:
                 ctx.failed(by_index[report["block"]], report["error"])
             else:
                 ctx.done(report["block"], skipped=report.get("skipped", False))

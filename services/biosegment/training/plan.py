@@ -20,6 +20,7 @@ _FRESH_RATE, _FINE_TUNING_RATE = 1e-3, 5e-4
 _CHECKPOINT_STEPS = 100
 _DICE_WEIGHT = 0.5
 _HOLD_OUT, _MEASUREMENTS, _PATIENCE = 0.2, 20, 6
+_MAX_SECONDS = 30 * 24 * 3600.0
 _MAX_STEPS, _MAX_BATCH, _MAX_PATCH, _MAX_SEED = 1_000_000, 1024, 4096, 2**31 - 1
 _PAGE = 1000
 
@@ -189,6 +190,7 @@ def settings(
         precision=asked.precision,
         find_learning_rate=asked.find_learning_rate,
         find_batch_size=asked.find_batch_size,
+        max_seconds=asked.max_seconds,
     )
     if asked.HasField("hold_out"):
         made.hold_out.CopyFrom(_hold_out(asked.hold_out, made.steps))
@@ -204,6 +206,7 @@ def settings(
     _between("seed", made.seed, 1, _MAX_SEED)
     _between("checkpoint_steps", made.checkpoint_steps, 1, _MAX_STEPS)
     _between("dice_weight", made.dice_weight, 0.0, 1.0)
+    _between("max_seconds", made.max_seconds, 0.0, _MAX_SECONDS)
     strides = architecture.footprint(parameters).stride
     for axis, size, stride in zip("zyx", shape_of(patch), strides, strict=True):
         _between(f"patch.{axis}", size, stride, _MAX_PATCH)

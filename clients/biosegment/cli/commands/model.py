@@ -19,7 +19,9 @@ def create(
         list[int],
         typer.Option("--class", help="Class value, background (0) first; repeat for each."),
     ],
-    architecture: Annotated[str, typer.Option(help="The network.")] = "unet2d",
+    architecture: Annotated[
+        str | None, typer.Option(help="The network.  [default: what suits the device]")
+    ] = None,
     parameter: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value for the architecture; may be repeated."),
@@ -29,10 +31,10 @@ def create(
     session = session_of(ctx)
     parameters = parse.parameters(parameter)
     with session.client() as client:
+        network = client.architecture(architecture or "", parameters)
         made = client.create_model(
-            name, classes=classes, architecture=architecture, parameters=parameters
+            name, classes=classes, architecture=network.name, parameters=parameters
         )
-        network = client.architecture(architecture, parameters)
     answer(
         session,
         made,
@@ -40,9 +42,11 @@ def create(
         f"{', '.join(map(str, made.classes))}. It has no version before a training.",
         f"Next: biosegment campaign start NAME --dataset DATASET --model {name} --automatic",
     )
+    if architecture is None and not session.as_json:
+        tell(network.reason)
     if network.whole_sections and not session.as_json:
         tell(
-            f"{architecture} looks at whole sections: it segments them whole or not at all, and "
+            f"{network.name} looks at whole sections: it segments them whole or not at all, and "
             "refuses those that are too large for its memory."
         )
 
@@ -52,7 +56,7 @@ def architectures(ctx: typer.Context) -> None:
     """List the networks that models can be made of, with the defaults of their parameters."""
     session = session_of(ctx)
     with session.client() as client:
-        columns = ["name", "parameters", "patch", "whole_sections", "description"]
+        columns = ["name", "recommended", "parameters", "patch", "whole_sections", "description"]
         show_all(session, client.architectures(), columns)
 
 

@@ -11,7 +11,6 @@ from biosegment.client import arrays, names
 from biosegment.client.geometry import ZYX, Box, shape_proto
 from biosegment.client.verbs.base import (
     ARRAY_SECONDS,
-    QUICK_SECONDS,
     START_SECONDS,
     Verbs,
     collect,
@@ -47,12 +46,13 @@ class ComputeVerbs(Verbs):
         )
 
     async def architecture(
-        self, name: str, parameters: Mapping[str, Any] | None = None
+        self, name: str = "", parameters: Mapping[str, Any] | None = None
     ) -> training_pb2.Architecture:
         """One network with some parameters: all of them, the patch it trains on, what it sees.
 
         Args:
-            name: As ``architectures`` lists them.
+            name: As ``architectures`` lists them; empty means the one that suits the device of
+                the training service, and ``reason`` says why.
             parameters: Absent ones take the defaults.
 
         Raises:
@@ -62,8 +62,14 @@ class ComputeVerbs(Verbs):
         request = training_pb2.ResolveArchitectureRequest(
             name=name, parameters=ParseDict(dict(parameters or {}), Struct())
         )
-        answer = await self.stubs.training.ResolveArchitecture(request, timeout=QUICK_SECONDS)
+        answer = await self.stubs.training.ResolveArchitecture(request, timeout=START_SECONDS)
         return answer.architecture
+
+    async def device(self) -> training_pb2.Device:
+        """What networks are trained on: a GPU, or a processor."""
+        request = training_pb2.DescribeDeviceRequest()
+        answer = await self.stubs.training.DescribeDevice(request, timeout=START_SECONDS)
+        return answer.device
 
     async def train(
         self,

@@ -157,6 +157,17 @@ class JobVerbs(Verbs):
         request = pb.CancelJobRequest(name=self.name(names.JOB, job))
         return (await self.stubs.jobs.CancelJob(request, timeout=QUICK_SECONDS)).job
 
+    async def finish(self, job: str) -> pb.Job:
+        """Asks a training to end within seconds with what it has learnt.
+
+        A version is made of it. One that has ended is returned as it is.
+
+        Raises:
+            FailedPreconditionError: The job is no training.
+        """
+        request = pb.FinishJobRequest(name=self.name(names.JOB, job))
+        return (await self.stubs.jobs.FinishJob(request, timeout=QUICK_SECONDS)).job
+
     async def pause(self, job: str) -> pb.Job:
         """Asks for a pause: no new block is started, those in hand are ended.
 

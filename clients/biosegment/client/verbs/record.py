@@ -8,7 +8,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from biosegment.client import names
 from biosegment.client.errors import AlreadyExistsError
-from biosegment.client.verbs.base import QUICK_SECONDS, Verbs, collect, request_id
+from biosegment.client.verbs.base import QUICK_SECONDS, START_SECONDS, Verbs, collect, request_id
 from biosegment.v1 import registry_pb2 as pb
 from biosegment.v1 import training_pb2
 
@@ -109,7 +109,7 @@ class RecordVerbs(Verbs):
         model: str,
         *,
         classes: Sequence[int],
-        architecture: str = "unet2d",
+        architecture: str = "",
         display_name: str = "",
         parameters: Mapping[str, Any] | None = None,
     ) -> pb.Model:
@@ -118,7 +118,8 @@ class RecordVerbs(Verbs):
         Args:
             model: Its id.
             classes: Class values that it tells apart, in channel order; background (0) first.
-            architecture: As ``architectures`` lists them.
+            architecture: As ``architectures`` lists them; empty takes the one that suits the device
+                of the training service.
             display_name: For people.
             parameters: Of the architecture; absent ones take its defaults.
 
@@ -129,16 +130,16 @@ class RecordVerbs(Verbs):
         """
         given = ParseDict(dict(parameters or {}), Struct())
         # The record keeps what it is told; training knows what networks there are.
-        await self.stubs.training.ResolveArchitecture(
+        resolved = await self.stubs.training.ResolveArchitecture(
             training_pb2.ResolveArchitectureRequest(name=architecture, parameters=given),
-            timeout=QUICK_SECONDS,
+            timeout=START_SECONDS,
         )
         request = pb.CreateModelRequest(
             request_id=request_id(),
             model=pb.Model(
                 name=self.name(names.MODEL, model),
                 display_name=display_name,
-                architecture=architecture,
+                architecture=resolved.architecture.name,
                 parameters=given,
                 classes=classes,
             ),

@@ -15,6 +15,7 @@ from biosegment.registry.catalog.datasets import require_dataset
 from biosegment.registry.catalog.models import require_model, require_version
 from biosegment.registry.catalog.projects import add_named, require_project
 from biosegment.registry.database import now
+from biosegment.registry.jobs import people
 from biosegment.registry.listing import COMPARED, after_name, list_page
 from biosegment.registry.outbox import publish_event
 from biosegment.registry.tables.campaigns import CampaignRow
@@ -62,7 +63,7 @@ async def create_campaign(session: AsyncSession, given: pb.Campaign) -> pb.Campa
     _check_plan(given, dataset)
     plan = pb.Campaign()
     plan.CopyFrom(given)
-    for field in ("state", "state_reason", "create_time"):
+    for field in ("state", "state_reason", "create_time", "waiting"):
         plan.ClearField(field)
     row = CampaignRow(
         name=given.name,
@@ -184,9 +185,19 @@ async def list_campaigns(
 
 
 async def set_campaign_state(
-    session: AsyncSession, name: str, state: int, reason: str
-) -> pb.Campaign:
+    session: AsyncSession, name: str, state: int, reason: str, *, keep_jobs: bool = False
+) -> tuple[pb.Campaign, list[str]]:
     """Moves a campaign to another state and emits CampaignChanged; to its own does nothing.
+
+    Args:
+        session: The transaction.
+        name: projects/p/campaigns/c
+        state: The state wanted.
+        reason: Why, in a sentence.
+        keep_jobs: With FINISHED: do not cancel the jobs that it has started.
+
+    Returns:
+        The campaign, and the names of the jobs that were cancelled with it.
 
     Raises:
         InvalidArgumentError: The name is damaged, the state is none, or the reason too long.
@@ -200,7 +211,7 @@ async def set_campaign_state(
             "Give the state wanted: ACTIVE, PAUSED, FINISHED or FAILED.", field="state"
         )
     if state == row.state:
-        return to_proto(row)
+        return to_proto(row), []
     if state not in _TRANSITIONS[row.state]:
         raise FailedPreconditionError(
             f'The campaign "{name}" is {state_word(row.state)} and cannot become '
@@ -209,7 +220,11 @@ async def set_campaign_state(
         )
     row.state, row.state_reason = state, reason
     publish_event(session, events_pb2.CampaignChanged(campaign=name), name)
-    return to_proto(row)
+    cancelled = []
+    if state == _FINISHED and not keep_jobs:
+        # Nobody waits for what they make any more, and they would hold the workers for hours.
+        cancelled = [job.name for job in await people.cancel_all_of(session, name)]
+    return to_proto(row), cancelled
 
 
 def state_word(state: int) -> str:

@@ -7,13 +7,13 @@ from pathlib import Path
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from biosegment.client.connection import Connection
-from biosegment.client.geometry import Box
+from biosegment.client.geometry import Box, shape_of
 from biosegment.client.stubs import SyncStubs
 from biosegment.nets import weights
 from biosegment.nets.weights import Weights
 from biosegment.runtime import objects
 from biosegment.runtime.child import ChildContext
-from biosegment.training.child import finders, held_out, precision
+from biosegment.training.child import finders, fresh, held_out, precision
 from biosegment.training.child.early_stopping import EarlyStopping
 from biosegment.training.child.fit import fit
 from biosegment.training.child.pretrain import draw_crops, pretrain
@@ -21,6 +21,7 @@ from biosegment.training.child.samples import CropSampler, Sample
 from biosegment.training.child.settings import Hooks, Outcome
 from biosegment.training.child.task import (
     Task,
+    read_labels,
     read_raw,
     read_samples,
     settings_of,
@@ -108,6 +109,7 @@ def figures(outcome: Outcome) -> dict[str, float]:
         "steps": float(outcome.steps),
         "parts": float(outcome.parts),
         **outcome.held_out,
+        **outcome.ending,
     }
 
 
@@ -138,10 +140,22 @@ def _fit(task: Task, parts: int) -> _Trained:
     samples = read_samples(task)
     seed = task.spec.settings.seed
     start = starting_point(task.stubs, task.model, task.spec.base_version, seed, samples)
+    measured = _fresh(task, start)
     used = _used(task)
     found = _found(task, start, divide(samples, used)[0], used, parts)
     outcome = fit_samples(task, start, samples, used, hooks(task, used.steps), parts)
-    return start, used, outcome, found | _counted(samples)
+    return start, used, outcome, found | measured | _counted(samples)
+
+
+def _fresh(task: Task, start: Weights) -> dict[str, float]:
+    """How well the base version does on what was labelled since, before it learns from it."""
+    boxes = [Box.from_proto(box) for box in task.spec.fresh]
+    if not boxes or not task.spec.base_version:
+        return {}
+    _tell(task, "measuring the version before")
+    samples = read_samples(task, fresh.labels_in(boxes, read_labels(task)))
+    patch = shape_of(task.spec.settings.patch)
+    return fresh.figures(start.module, samples, start.classes, patch)
 
 
 def _counted(samples: list[Sample]) -> dict[str, float]:
@@ -264,10 +278,22 @@ def hooks(task: Task, steps: int, *, report: Callable[[int, float], None] | None
         report: Tells of (steps done, loss) in another way.
     """
     told = 0.0
+    expected = steps
+    left: float | None = None
+
+    def paced(in_all: int, seconds: float) -> None:
+        nonlocal expected, left
+        expected, left = in_all, seconds
 
     def tell(step: int, loss: float) -> None:
         task.context.report(
-            {"done": step, "total": steps, "stage": "training", "figures": {"loss": loss}}
+            {
+                "done": step,
+                "total": max(step, expected),
+                "stage": "training",
+                "figures": {"loss": loss},
+                "seconds_left": left,
+            }
         )
 
     def progress(step: int, loss: float) -> None:
@@ -281,4 +307,6 @@ def hooks(task: Task, steps: int, *, report: Callable[[int, float], None] | None
         store=lambda data: objects.write(task.stubs, task.checkpoint_name, data),
         cancelled=lambda: task.context.cancelled,
         log=task.event_log(),
+        finishing=lambda: task.context.finishing,
+        paced=paced,
     )
