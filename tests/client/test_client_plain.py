@@ -3,6 +3,7 @@
 import json
 import math
 
+from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -77,3 +78,11 @@ def test_an_error_says_what_it_is():
             "metadata": {"name": "x"},
         }
     }
+
+
+def test_the_parser_of_protobuf_reads_it() -> None:
+    job = jobs_pb2.Job(name="j", state=jobs_pb2.JOB_STATE_RUNNING)
+    job.progress.done, job.progress.eta.seconds = 2**60, 90
+    job.progress.figures["loss"] = 0.5
+    job.labels.update({"sample": "a", "grid": [1, None, 2.5]})
+    assert json_format.ParseDict(as_plain(job), jobs_pb2.Job()) == job

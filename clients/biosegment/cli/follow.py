@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from biosegment.cli import outcomes
-from biosegment.cli.output import show, tell
+from biosegment.cli.job_view import write_job
+from biosegment.cli.output import tell
 from biosegment.cli.session import Session
 from biosegment.client import names
 
@@ -43,7 +44,7 @@ def finish(session: Session, client: "Client", job: "Job", *, wait: bool = True)
             )
             raise typer.Exit(130) from None
     if session.as_json:
-        show(session, job)
+        write_job(session, job)
     else:
         answer, *more = outcomes.sentences(client, job)
         typer.echo(answer)

@@ -34,7 +34,7 @@ def write_json(value: Any) -> None:
 def show(session: Session, message: "Message") -> None:
     """Writes one message: JSON, or one line per field that is not empty."""
     values = as_dict(message)
-    show_values(session, values if session.as_json else _stated(values))
+    show_values(session, values if session.as_json else stated(values))
 
 
 def answer(session: Session, message: "Message", *sentences: str) -> None:
@@ -124,8 +124,8 @@ def _cell(row: Mapping[str, Any], column: str, project: str) -> str:
     value: Any = row
     for part in column.split("."):
         value = value.get(part, "") if isinstance(value, Mapping) else ""
-    if isinstance(value, str) and value.startswith(f"projects/{project}/"):
-        return short(value, project)
+    if isinstance(value, str):
+        value = short(value, project)
     if isinstance(value, Mapping) and _geometry(value) is None:
         return " ".join(f"{key}={_scalar(item)}" for key, item in sorted(value.items()))
     return _scalar(value)
@@ -157,12 +157,12 @@ def _scalar(value: Any) -> str:
     return text
 
 
-def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a message says beyond zeros and nothing, for people."""
+def stated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a message says beyond zeros and nothing: all that people want to read of it."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and _geometry(value) is None:
-            value = _stated(value)
+            value = stated(value)
         if value and not (isinstance(value, str) and value.endswith("_UNSPECIFIED")):
             found[key] = value
     return found

@@ -43,10 +43,3 @@ def session_of(ctx: typer.Context) -> Session:
     """The session of a command."""
     assert isinstance(ctx.obj, Session)
     return ctx.obj
-
-
-def name_for(session: Session, name: str) -> str:
-    """A full name as people read it: short where it is of the session's project."""
-    from biosegment.client import names
-
-    return names.short(name) if name.split("/")[1] == session.project else name

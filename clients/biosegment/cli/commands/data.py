@@ -7,8 +7,8 @@ import typer
 
 from biosegment.cli import parse, units
 from biosegment.cli.follow import finish
-from biosegment.cli.output import answer, show, show_all, show_rows, tell
-from biosegment.cli.session import Session, name_for, session_of
+from biosegment.cli.output import answer, short, show, show_all, show_rows, tell
+from biosegment.cli.session import Session, session_of
 from biosegment.client import names
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def dataset_list(ctx: typer.Context) -> None:
         return
     rows = [
         {
-            "name": name_for(session, dataset.name),
+            "name": short(dataset.name, session.project),
             "extent": units.extent(dataset.shape),
             "voxel size": units.voxels(dataset.voxel_size),
             "annotations": str(dataset.revision),
@@ -203,7 +203,7 @@ def _volume_row(session: Session, volume: "Volume") -> dict[str, str]:
     shape = volume.levels[0].shape
     held = shape.z * shape.y * shape.x * max(volume.channels, 1)
     return {
-        "name": name_for(session, volume.name),
+        "name": short(volume.name, session.project),
         "kind": VolumeKind.Name(volume.kind).removeprefix("VOLUME_KIND_").lower(),
         "state": VolumeState.Name(volume.state).removeprefix("VOLUME_STATE_").lower(),
         "extent": units.extent(shape),
