@@ -67,7 +67,7 @@ class Registry(AnnotationServicer):
         self.recorded = asyncio.Event()
         self.requests: list[str] = []
 
-    async def CommitAnnotation(self, request, context):  # noqa: ANN001, ANN201
+    async def CommitAnnotation(self, request, context):
         self.requests.append(request.request_id)
         answer = await super().CommitAnnotation(request, context)
         if not self.recorded.is_set():
