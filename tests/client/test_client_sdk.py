@@ -64,7 +64,7 @@ async def test_a_project_that_exists_is_taken_or_refused(client: AsyncClient) ->
     with pytest.raises(AlreadyExistsError, match="is taken"):
         await client.create_project("new")
     assert (await client.create_project("new", exist_ok=True)).name == "projects/new"
-    with pytest.raises(InvalidArgumentError, match="cannot be a project name"):
+    with pytest.raises(InvalidArgumentError, match="cannot name a project"):
         await client.create_project("New project")
 
 
@@ -308,7 +308,7 @@ async def test_a_registry_that_stays_away_is_not_waited_for_for_ever(
 def test_a_project_name_is_checked_before_anything_is_sent(tmp_path: Path) -> None:
     from biosegment.client import Connection
 
-    with pytest.raises(InvalidArgumentError, match="cannot be a project name"):
+    with pytest.raises(InvalidArgumentError, match="cannot name a project"):
         AsyncClient(Connection(token="", addresses={}), project="../x")
 
 

@@ -43,7 +43,7 @@ async def test_an_import_makes_a_data_set(record: Record) -> None:
     [
         ("projects/none/datasets/e", {}, NotFoundError, "no project"),
         (f"{PROJECT}/datasets/{'e' * 60}", {}, InvalidArgumentError, "label volume"),
-        ("e", {}, InvalidArgumentError, "is not a name like"),
+        ("e", {}, InvalidArgumentError, "is not the full name"),
         (
             f"{PROJECT}/datasets/e",
             {"shape": shape_proto((0, 1, 1))},

@@ -255,13 +255,16 @@ async def _check_free(stubs: AsyncStubs, spec: jobs_pb2.SegmentSpec) -> None:
             await stubs.storage.GetVolume(storage_pb2.GetVolumeRequest(name=name))
         except NotFoundError:
             continue
-        raise AlreadyExistsError(f"There is already a volume {name}; take another name.", name=name)
+        raise AlreadyExistsError(
+            f'There is already a volume "{names.short(name)}"; take another name.', name=name
+        )
     request = registry_pb2.ListSegmentationsRequest(parent=spec.dataset, page_size=_PAGE)
     while True:
         page = await stubs.registry.ListSegmentations(request)
         if any(found.name == spec.segmentation for found in page.segmentations):
             raise AlreadyExistsError(
-                f"There is already a segmentation {spec.segmentation}; take another name.",
+                f'There is already a segmentation "{names.short(spec.segmentation)}"; take another '
+                "name.",
                 name=spec.segmentation,
             )
         if not page.next_page_token:

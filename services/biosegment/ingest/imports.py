@@ -135,7 +135,8 @@ async def plan(
         if names.project_of(name) != parent:
             raise InvalidArgumentError(f"{name} does not belong to {parent}.", name=name)
     await stubs.registry.GetProject(registry_pb2.GetProjectRequest(name=parent))
-    await _refuse_volume(stubs, spec.volume)
+    if target == "labels":
+        await _refuse_volume(stubs, spec.volume)
     given = spec.voxel_size if spec.HasField("voxel_size") else None
     if target == "dataset":
         stack = await _plan_dataset(stubs, sources, spec)
@@ -171,7 +172,8 @@ async def _plan_dataset(stubs: AsyncStubs, sources: Sources, spec: jobs_pb2.Impo
         stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=spec.dataset.name)),
         spec.dataset.name,
     )
-    await _refuse_volume(stubs, view)
+    for volume in (spec.volume, view):
+        await _refuse_volume(stubs, volume)
     return await sources.look(spec)
 
 
@@ -222,6 +224,7 @@ async def _refuse(look_up: Awaitable[object], name: str) -> None:
         await look_up
     except NotFoundError:
         return
+    kind = names.KINDS[names.DATASET if "/datasets/" in name else names.VOLUME].what
     raise AlreadyExistsError(
-        f"There is already a {name}; take another name, or delete it first.", name=name
+        f'There is already a {kind} "{names.short(name)}"; take another name.', name=name
     )

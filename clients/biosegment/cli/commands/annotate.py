@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from biosegment.cli import parse
+from biosegment.cli.commands.patches import commit_folder
 from biosegment.cli.output import show, show_all, tell
 from biosegment.cli.session import session_of
 
@@ -21,13 +22,16 @@ annotate_app = typer.Typer(no_args_is_help=True, help="The annotation log.")
 @annotate_app.command("commit")
 def commit(
     ctx: typer.Context,
-    dataset: str,
+    dataset: Annotated[
+        str,
+        typer.Argument(help="The data set; or, alone, a folder made by `campaign patches`."),
+    ],
     mask: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="A .npy or .tif file, axes ZYX: class values, 254 = cleared, 255 = not labelled."
         ),
-    ],
+    ] = None,
     label_map: parse.LabelMap = None,
     box: Annotated[str | None, typer.Option(help=f"Voxels of the mask, {parse.BOX_HELP}")] = None,
     proposal: Annotated[
@@ -37,12 +41,28 @@ def commit(
         str | None, typer.Option(help="Who claimed the proposal.  [default: your user name]")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Time spent painting.")] = 0.0,
+    drafts: Annotated[
+        bool, typer.Option("--drafts", help="Of a folder: drafts that nobody changed, too.")
+    ] = False,
 ) -> None:
-    """Commit a mask for a box, or as the answer to a proposal."""
+    """Commit a mask for a box, or as the answer to a proposal; or all that is painted in a folder.
+
+    A folder is one that `biosegment campaign patches` made. What was sent already is not sent
+    again.
+    """
     from biosegment.cli.files import load_mask
     from biosegment.client.label_values import AS_PAINTED
 
     session = session_of(ctx)
+    if mask is None:
+        if box is not None or proposal is not None or seconds:
+            raise typer.BadParameter(
+                "--box, --proposal and --seconds go with a data set and a mask."
+            )
+        commit_folder(session, Path(dataset), label_map=label_map, claimant=claimant, drafts=drafts)
+        return
+    if drafts:
+        raise typer.BadParameter("--drafts goes with a folder alone.")
     if (box is None) == (proposal is None):
         raise typer.BadParameter("Give either --box or --proposal.")
     given = parse.optional_box(box)

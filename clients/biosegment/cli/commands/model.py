@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from biosegment.cli import parse
-from biosegment.cli.output import short, show, show_all, show_rows, tell
+from biosegment.cli.output import answer, short, show_all, show_rows, tell
 from biosegment.cli.session import Session, session_of
 
 if TYPE_CHECKING:
@@ -38,9 +38,14 @@ def create(
         made = client.create_model(
             name, classes=classes, architecture=network.name, parameters=parameters
         )
-    show(session, made)
-    if architecture is None and not session.as_json:
-        tell(network.reason)
+    answer(
+        session,
+        made,
+        f"Made the model {name} of the network {made.architecture}, for the classes "
+        f"{', '.join(map(str, made.classes))}. It has no version before a training.",
+        *([network.reason] if architecture is None else []),
+        f"Next: biosegment campaign start NAME --dataset DATASET --model {name} --automatic",
+    )
     if network.whole_sections and not session.as_json:
         tell(
             f"{network.name} looks at whole sections: it segments them whole or not at all, and "

@@ -190,14 +190,14 @@ class ComputeVerbs(Verbs):
             box=box.to_proto() if box else None,
             block=shape_proto(block) if block else None,
             entropy_volume=self.name(names.VOLUME, entropy_volume) if entropy_volume else "",
-            mask_volume=self.name(names.VOLUME, mask) if mask else "",
+            mask_volume=await self.volume_name(mask) if mask else "",
             augmentation=_AUGMENTATIONS[augment],
             three_orientations=three_orientations,
         )
         if segmentation is not None:
-            names.check_id(segmentation, "segmentation name")
+            names.check_id(segmentation, "segmentation")
             spec.segmentation = names.SEGMENTATION.format(project, short, segmentation)
-            volume = names.check_id(f"{short}-{segmentation}", "volume name")
+            volume = names.check_id(f"{short}-{segmentation}", "volume")
             spec.volume = names.VOLUME.format(project, volume)
         request = inference_pb2.StartSegmentationRequest(
             parent=names.PROJECT.format(project), request_id=request_id(), spec=spec
@@ -225,7 +225,7 @@ class ComputeVerbs(Verbs):
             spec=jobs_pb2.EvaluateSpec(
                 version=self.name(names.VERSION, version),
                 dataset=name,
-                reference_volume=self.name(names.VOLUME, reference),
+                reference_volume=await self.volume_name(reference),
                 box=box.to_proto() if box else None,
             ),
         )

@@ -31,7 +31,7 @@ class RecordVerbs(Verbs):
             AlreadyExistsError: The name is taken.
             InvalidArgumentError: The name is not a legal one.
         """
-        name = names.PROJECT.format(names.check_id(project, "project name"))
+        name = names.PROJECT.format(names.check_id(project, "project"))
         request = pb.CreateProjectRequest(
             request_id=request_id(), project=pb.Project(name=name, display_name=display_name)
         )

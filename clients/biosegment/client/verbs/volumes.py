@@ -22,6 +22,7 @@ from biosegment.client.verbs.base import (
     START_SECONDS,
     Verbs,
     collect,
+    is_segmentation,
     request_id,
 )
 from biosegment.v1 import ingest_pb2, jobs_pb2, registry_pb2, storage_pb2
@@ -176,7 +177,7 @@ class VolumeVerbs(Verbs):
             NotFoundError: There is no such volume.
             PathNotAllowedError: The path leaves the export roots.
         """
-        name = self.name(names.VOLUME, volume)
+        name = await self.volume_name(volume)
         request = ingest_pb2.StartExportRequest(
             parent=names.project_of(name),
             request_id=request_id(),
@@ -190,7 +191,7 @@ class VolumeVerbs(Verbs):
         Raises:
             NotFoundError: There is none of that name.
         """
-        request = storage_pb2.GetVolumeRequest(name=self.name(names.VOLUME, volume))
+        request = storage_pb2.GetVolumeRequest(name=await self.volume_name(volume))
         return (await self.stubs.storage.GetVolume(request, timeout=QUICK_SECONDS)).volume
 
     async def volumes(self, *, limit: int = 1000) -> list[storage_pb2.Volume]:
@@ -213,8 +214,12 @@ class VolumeVerbs(Verbs):
         project = names.project_of(name)
         async for owner, used in self._references(project):
             if name in used:
+                kind = "segmentation" if is_segmentation(owner) else "data set"
                 raise FailedPreconditionError(
-                    f"{name} cannot be deleted: {owner} needs it.", name=name, owner=owner
+                    f"The volume {names.short(name)} cannot be deleted: the {kind} "
+                    f"{names.short(owner)} needs it, and a {kind} cannot be deleted yet.",
+                    name=name,
+                    owner=owner,
                 )
         request = storage_pb2.DeleteVolumeRequest(name=name)
         await self.stubs.storage.DeleteVolume(request, timeout=ARRAY_SECONDS)
@@ -252,8 +257,8 @@ class VolumeVerbs(Verbs):
         """Reads voxels.
 
         Args:
-            source: A data set (short or full name), whose raw volume is read; or the full name
-                of a volume, ``projects/p/volumes/v``.
+            source: A data set (short or full name), whose raw volume is read; a segmentation
+                (``liver/mito-1``); or the full name of a volume, ``projects/p/volumes/v``.
             box: The voxels, of the scale level that the box names; None means all of ``level``.
             level: With no box: the scale level to read whole.
             max_bytes: More than this is refused, so that no volume fills the memory by accident.
@@ -279,7 +284,8 @@ class VolumeVerbs(Verbs):
         return decoder.array()[1]
 
     async def _readable(self, source: str, unfinished: bool) -> str:
-        if source.startswith("projects/") and source.split("/")[2:3] == ["volumes"]:
+        volume = source.startswith("projects/") and source.split("/")[2:3] == ["volumes"]
+        if volume or is_segmentation(source):
             found = await self.volume(source)
             return found.name if unfinished else check_complete(found).name
         request = registry_pb2.GetDatasetRequest(name=self.name(names.DATASET, source))
@@ -314,4 +320,4 @@ class VolumeVerbs(Verbs):
         if given is not None:
             return self.name(names.VOLUME, given)
         project, short = names.parse(names.DATASET, dataset)
-        return names.VOLUME.format(project, names.check_id(f"{short}-{suffix}", "volume name"))
+        return names.VOLUME.format(project, names.check_id(f"{short}-{suffix}", "volume"))
