@@ -118,6 +118,7 @@ async def test_a_large_mask_goes_as_several_commits(
     platform: InMemoryPlatform, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(annotations, "MAX_MASK_VOXELS", 2000)
+    platform.registry.classes = list(range(254))
     box = Box.at((5, 0, 0), (3, 40, 50))
     mask = np.random.default_rng(1).integers(0, 250, box.shape, np.uint8)
     made = await client.commit("liver", box, mask, proposal="c/1", seconds=9, strokes=4)

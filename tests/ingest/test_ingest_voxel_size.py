@@ -3,7 +3,6 @@ import pytest
 import tifffile
 
 from biosegment.client.errors import InvalidArgumentError
-from biosegment.ingest import class_check
 from biosegment.ingest.voxel_size import decide
 from biosegment.v1 import types_pb2
 from tests.ingest.reading_kit import look
@@ -71,11 +70,3 @@ def test_voxel_size_is_asked_for_where_the_file_is_silent():
     for bad in (0.0, -1.0, float("nan"), float("inf"), 1e-300, 1e30, 0.09):
         with pytest.raises(InvalidArgumentError, match=r"between 0\.1 nm and"):
             decide(types_pb2.VoxelSize(z=bad, y=4, x=4), (1.0, 1.0, 1.0), "a.tif")
-
-
-def test_strange_class_is_named_with_its_page():
-    pages = [np.zeros((4, 4), "u1"), np.array([[0, 1], [7, 1]], "u1")]
-    with pytest.raises(InvalidArgumentError, match=r"Page 2 of m\.tif holds the value 7"):
-        class_check.check_all(pages, [0, 1], "m.tif", voxels=100)
-    class_check.check_all(pages, [0, 1, 7], "m.tif", voxels=100)
-    class_check.check_all(pages, [0, 1], "m.tif", voxels=16)

@@ -182,7 +182,12 @@ async def test_the_next_round_is_opened_while_the_last_version_is_measured(recor
     await record.apply(
         "evaluate",
         jobs_pb2.EvaluateResult(metrics={"iou": 0.5}),
-        evaluate_spec=jobs_pb2.EvaluateSpec(version=version, round=f"{CAMPAIGN}/rounds/1"),
+        evaluate_spec=jobs_pb2.EvaluateSpec(
+            version=version,
+            dataset=DATASET,
+            reference_volume=f"{PROJECT}/volumes/truth",
+            round=f"{CAMPAIGN}/rounds/1",
+        ),
     )
     got = await record.stubs.campaigns.GetRound(pb.GetRoundRequest(name=f"{CAMPAIGN}/rounds/1"))
     assert (got.round.state, dict(got.round.metrics)) == (DONE, {"iou": 0.5})

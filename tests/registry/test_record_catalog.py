@@ -120,6 +120,52 @@ async def test_label_classes_are_put_by_value(record: Record) -> None:
     assert [c.value for c in second] == [1]
 
 
+async def test_a_class_keeps_what_is_not_given(record: Record) -> None:
+    full = {"display_name": "ER", "color": "#aabbcc", "ontology_term": "GO:0005783"}
+    made = await record.put_class(7, **full)
+    for field, value in {
+        "display_name": "reticulum",
+        "color": "#112233",
+        "ontology_term": "GO:1",
+    }.items():
+        full[field] = value
+        changed = await record.put_class(7, **{field: value})
+        assert {name: getattr(changed, name) for name in full} == full
+    assert await record.put_class(7) == changed
+    # A mask can take away, and leave what stands beside it in the request.
+    cleared = await record.put_class(7, ["ontology_term"], display_name="other")
+    assert (cleared.ontology_term, cleared.display_name) == ("", "reticulum")
+    default = await record.put_class(7, ["color"])
+    assert default.color == (await record.put_class(14, display_name="x")).color
+    assert made.value == 7
+
+
+@pytest.mark.parametrize(
+    ("value", "fields", "mask", "words"),
+    [
+        (1, {}, ["display_name"], "Class 1 needs a name"),
+        (9, {}, ["display_name"], "Class 9 needs a name"),
+        (1, {"display_name": " "}, None, "Class 1 needs a name"),
+        (0, {"display_name": "membrane"}, None, "Class 0 is the background"),
+        (0, {"display_name": "Background"}, ["display_name"], "Class 0 is the background"),
+        (0, {}, ["display_name"], "Class 0 needs a name"),
+        (1, {"display_name": "a"}, ["value"], '"value" is not a field'),
+        (1, {"color": "red"}, ["color"], "no colour"),
+    ],
+)
+async def test_names_and_masks_of_classes_that_make_no_sense_are_refused(
+    record: Record, value: int, fields: dict[str, str], mask: list[str] | None, words: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=words):
+        await record.put_class(value, mask, **fields)
+
+
+async def test_background_may_be_shown_in_another_colour(record: Record) -> None:
+    changed = await record.put_class(0, color="#010203")
+    assert (changed.display_name, changed.color) == ("background", "#010203")
+    assert await record.put_class(0, display_name="background") == changed
+
+
 async def test_label_classes_that_are_none_are_refused(record: Record) -> None:
     with pytest.raises(InvalidArgumentError, match="from 0 to 253"):
         await record.put_class(254)

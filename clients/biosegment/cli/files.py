@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from biosegment.client.errors import (
     AlreadyExistsError,
+    DomainError,
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
@@ -78,21 +79,51 @@ def save(path: Path, array: "NDArray[Any]") -> None:
 
 
 def _load(path: Path) -> "NDArray[Any]":
-    import numpy as np
-
     _check_suffix(path)
     if not path.is_file():
         raise NotFoundError(f"There is no file {path}.", path=path)
     try:
-        if path.suffix.lower() in _TIFF:
-            array: NDArray[Any] = _tifffile().imread(path)
-            return array
-        loaded: NDArray[Any] = np.load(path, allow_pickle=False)
-        return loaded
-    except FailedPreconditionError:
+        return _load_tiff(path) if path.suffix.lower() in _TIFF else _load_npy(path)
+    except DomainError:
         raise
     except Exception as error:  # noqa: BLE001 - damaged files raise whatever the format meets
         raise InvalidArgumentError(f"{path} cannot be read: {error}.", path=path) from None
+
+
+def _load_tiff(path: Path) -> "NDArray[Any]":
+    with _tifffile().TiffFile(path) as tiff:
+        if tiff.pages[0].samplesperpixel > 1:
+            raise InvalidArgumentError(
+                f"{path} is a colour image; labels are one number a voxel. Save it as a greyscale "
+                "image of 8 or 16 bit (in Fiji: Image > Type > 8-bit).",
+                path=path,
+            )
+        array: NDArray[Any] = tiff.asarray()
+        return array
+
+
+def _load_npy(path: Path) -> "NDArray[Any]":
+    import numpy as np
+
+    with path.open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise InvalidArgumentError(
+                f"{path} is no .npy file, whatever its name says; write one with numpy.save.",
+                path=path,
+            )
+        file.seek(0)
+        try:
+            loaded: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        except ValueError as error:
+            if "pickle" not in str(error) and "Object" not in str(error):
+                raise
+            # numpy advises to load such files unsafely, which would run what is in them.
+            raise InvalidArgumentError(
+                f"{path} holds Python objects; labels are an array of whole numbers, such as "
+                "mask.astype('uint8').",
+                path=path,
+            ) from None
+    return loaded
 
 
 def _check_suffix(path: Path) -> None:

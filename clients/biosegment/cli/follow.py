@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from biosegment.client import Client
+    from biosegment.client.errors import DomainError
     from biosegment.v1.jobs_pb2 import Job
 
 
@@ -84,6 +85,28 @@ def _follow(client: "Client", job: "Job") -> "Job":
     return _with_bar(client, job, console) if console.is_terminal else _with_lines(client, job)
 
 
+class _Absence:
+    """Says at once that the platform is gone, and that it is back."""
+
+    def __init__(self, job: "Job") -> None:
+        self._job = job.name
+        self._away = False
+
+    def began(self, error: "DomainError") -> None:
+        """The platform cannot be reached."""
+        self._away = True
+        tell(
+            f"{error.message.rstrip('.')}. Waiting for two minutes; {self._job} goes on once the "
+            "platform is back (start it with `biosegment up`). Ctrl-C ends the waiting only."
+        )
+
+    def ended(self) -> None:
+        """There is news of the job."""
+        if self._away:
+            self._away = False
+            tell("The platform is back.")
+
+
 def _with_bar(client: "Client", job: "Job", console: "Console") -> "Job":
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
@@ -93,10 +116,12 @@ def _with_bar(client: "Client", job: "Job", console: "Console") -> "Job":
         BarColumn(),
         TextColumn("{task.fields[detail]}", markup=False),
     )
+    absence = _Absence(job)
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(_headline(job), total=None, detail="")
 
         def on_progress(job: "Job") -> None:
+            absence.ended()
             progress.update(
                 task,
                 description=_headline(job),
@@ -105,7 +130,7 @@ def _with_bar(client: "Client", job: "Job", console: "Console") -> "Job":
                 detail=_detail(job),
             )
 
-        return client.wait(job, on_progress)
+        return client.wait(job, on_progress, on_away=absence.began)
 
 
 def _done(job: "Job") -> float:
@@ -115,14 +140,16 @@ def _done(job: "Job") -> float:
 
 def _with_lines(client: "Client", job: "Job") -> "Job":
     last = ""
+    absence = _Absence(job)
 
     def on_progress(job: "Job") -> None:
         nonlocal last
+        absence.ended()
         if (line := _headline(job)) != last:
             last = line
             tell(f"{names.short(job.name)}: {line}")
 
-    return client.wait(job, on_progress)
+    return client.wait(job, on_progress, on_away=absence.began)
 
 
 def _headline(job: "Job") -> str:

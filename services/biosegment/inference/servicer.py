@@ -78,10 +78,10 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     ) -> pb.StartEvaluationResponse:
         """Checks an evaluation and starts it."""
         most = self._settings.section_mebibytes << 20
-        spec = await evaluation.plan(self._stubs, request.parent, request.spec, most)
+        spec, warnings = await evaluation.plan(self._stubs, request.parent, request.spec, most)
         if request.validate_only:
             return pb.StartEvaluationResponse()
-        job = jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_EVALUATE, evaluate_spec=spec)
+        job = jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_EVALUATE, evaluate_spec=spec, warnings=warnings)
         return pb.StartEvaluationResponse(
             job=await starts.create(self._stubs, request.parent, request.request_id, job)
         )

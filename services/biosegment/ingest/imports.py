@@ -1,14 +1,14 @@
 """Checks an import before there is a job."""
 
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
-
-import numpy as np
+from math import prod
 
 from biosegment.client import names
 from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from biosegment.client.geometry import shape_of, shape_proto
+from biosegment.client.label_values import LabelReader, ValueRule
 from biosegment.client.stubs import AsyncStubs
 from biosegment.ingest import voxel_size
 from biosegment.ingest.looks import Looks, Source
@@ -155,7 +155,7 @@ async def plan(
         volume=spec.volume,
         shape=shape_proto(stack.shape),
         voxel_size=size,
-        voxel_bytes=stack.dtype.itemsize * stack.shape[0] * stack.shape[1] * stack.shape[2],
+        voxel_bytes=prod(stack.shape) * (stack.dtype.itemsize if target == "dataset" else 1),
     )
     return ImportPlan(resolved, preview, (*stack.warnings, *doubts))
 
@@ -194,19 +194,24 @@ async def _plan_labels(
             "must have the extent of their data set.",
             path=spec.source_path,
         )
-    if stack.dtype != np.dtype("u1"):
-        raise InvalidArgumentError(
-            f"{spec.source_path} holds {stack.dtype.name}; labels are class values of 8 bit.",
-            path=spec.source_path,
-        )
     await sources.looks.run(
         "check_classes",
         path=spec.source_path,
         stack=stack,
-        classes=classes,
+        labels=label_reader(spec, classes),
         voxels=_CHECKED_VOXELS,
     )
     return stack, dataset.voxel_size
+
+
+def label_reader(spec: jobs_pb2.ImportSpec, classes: Iterable[int]) -> LabelReader:
+    """What makes class values of the numbers in label files.
+
+    Raises:
+        InvalidArgumentError: A mapping leads to no class.
+    """
+    rules = [ValueRule.from_proto(mapping) for mapping in spec.labels.mappings]
+    return LabelReader(classes, rules, source=spec.source_path)
 
 
 async def _refuse_volume(stubs: AsyncStubs, name: str) -> None:

@@ -32,15 +32,17 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         self, request: pb.StartTrainingRequest, context: _Context
     ) -> pb.StartTrainingResponse:
         """Checks a training run and starts it."""
-        spec = await plan(self._stubs, request.parent, request.request_id, request.spec)
+        planned = await plan(self._stubs, request.parent, request.request_id, request.spec)
         if request.validate_only:
-            return pb.StartTrainingResponse(resolved_spec=spec)
+            return pb.StartTrainingResponse(resolved_spec=planned.spec)
         answer = await self._stubs.jobs.CreateJob(
             jobs_pb2.CreateJobRequest(
                 parent=request.parent,
                 request_id=request.request_id,
                 job=jobs_pb2.Job(
-                    kind=jobs_pb2.JOB_KIND_TRAIN, train_spec=spec, warnings=request.warnings
+                    kind=jobs_pb2.JOB_KIND_TRAIN,
+                    train_spec=planned.spec,
+                    warnings=[*request.warnings, *planned.warnings],
                 ),
             )
         )
@@ -50,14 +52,18 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         self, request: pb.StartSearchRequest, context: _Context
     ) -> pb.StartSearchResponse:
         """Checks a search and starts it."""
-        spec = await plan_search(self._stubs, request.parent, request.request_id, request.spec)
+        spec, warnings = await plan_search(
+            self._stubs, request.parent, request.request_id, request.spec
+        )
         if request.validate_only:
             return pb.StartSearchResponse(resolved_spec=spec)
         answer = await self._stubs.jobs.CreateJob(
             jobs_pb2.CreateJobRequest(
                 parent=request.parent,
                 request_id=request.request_id,
-                job=jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_SEARCH, search_spec=spec),
+                job=jobs_pb2.Job(
+                    kind=jobs_pb2.JOB_KIND_SEARCH, search_spec=spec, warnings=warnings
+                ),
             )
         )
         return pb.StartSearchResponse(job=answer.job, resolved_spec=answer.job.search_spec)

@@ -117,6 +117,7 @@ def import_labels(
     path: Annotated[Path, typer.Argument(help="A TIFF file, or a folder of TIFF files.")],
     dataset: Annotated[str, typer.Option(help="The data set that the labels belong to.")],
     volume: Annotated[str | None, typer.Option(help="Name of the label volume.")] = None,
+    label_map: parse.LabelMap = None,
     axes: Axes = "",
     image: Image = 0,
     gaps: Gaps = "refuse",
@@ -130,6 +131,7 @@ def import_labels(
             path,
             dataset=dataset,
             volume=volume,
+            label_map=label_map or (),
             axes=axes,
             image=image,
             gaps=gaps,
@@ -233,11 +235,11 @@ def segmentation_list(ctx: typer.Context, dataset: str) -> None:
 def class_set(
     ctx: typer.Context,
     value: Annotated[int, typer.Argument(min=0, max=253, help="Value in masks; 0 is background.")],
-    name: Annotated[str, typer.Argument(help="For people.")],
-    color: Annotated[str, typer.Option(help="#rrggbb.")] = "",
-    term: Annotated[str, typer.Option(help="Ontology term, such as GO:0005739.")] = "",
+    name: Annotated[str | None, typer.Argument(help="For people.")] = None,
+    color: Annotated[str | None, typer.Option(help="#rrggbb.")] = None,
+    term: Annotated[str | None, typer.Option(help="Ontology term, such as GO:0005739.")] = None,
 ) -> None:
-    """Make or change a label class."""
+    """Make a label class, or change it: what is not given stays as it is."""
     session = session_of(ctx)
     with session.client() as client:
         made = client.put_label_class(value, name, color=color, ontology_term=term)

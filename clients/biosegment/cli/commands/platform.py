@@ -104,16 +104,23 @@ def up(
 
 
 def status(ctx: typer.Context) -> None:
-    """Show how each service of the running platform answers."""
+    """Show how each service of the running platform answers, and whether the token is accepted.
+
+    Exit status: 0 all is well, 1 some service cannot be used, 3 no platform answers, 4 the token
+    is refused.
+    """
+    from biosegment.cli.state import state_of
+
     session = session_of(ctx)
     with session.client() as client:
         answers = client.health()
+        found = state_of(client, answers)
         gateway = client.connection.gateway_url
-    show_values(session, {**answers, "gateway": gateway} if gateway else answers)
-    down = [name for name, answer in answers.items() if answer != "serving"]
-    if down:
-        tell(f"Error: {', '.join(down)} cannot be used now; their logs say why.")
-        raise typer.Exit(1)
+    values = {**answers, "token": found.token}
+    show_values(session, {**values, "gateway": gateway} if gateway else values)
+    if found.status:
+        tell(f"Error: {found.advice}")
+        raise typer.Exit(found.status)
 
 
 def backup(

@@ -1,7 +1,7 @@
 """Files into volumes and back, and reading voxels."""
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from biosegment.client.errors import (
     OutsideVolumeError,
 )
 from biosegment.client.geometry import Box, shape_of
+from biosegment.client.label_values import parse_rules
 from biosegment.client.verbs.base import (
     ARRAY_SECONDS,
     QUICK_SECONDS,
@@ -116,6 +117,7 @@ class VolumeVerbs(Verbs):
         *,
         dataset: str,
         volume: str | None = None,
+        label_map: Sequence[str] = (),
         axes: str = "",
         image: int = 0,
         gaps: str = "refuse",
@@ -125,9 +127,12 @@ class VolumeVerbs(Verbs):
         """Starts the import of reference labels of an existing data set.
 
         Args:
-            path: Integer labels of the data set's shape: a TIFF file or a folder of them.
+            path: Whole numbers over the data set's shape: a TIFF file or a folder of them.
             dataset: The data set.
             volume: The name of the label volume; by default the data set's with "-reference".
+            label_map: Rules for numbers that mean something else than in the project, such as
+                ``["255=1"]``, ``["1-=1"]`` for every number from 1 up, or ``["255=255"]`` where
+                255 does mean "not labelled".
             axes: As for ``import_volume``, and so are those that follow.
             image: Which stack of a file that holds several, from 1.
             gaps: "refuse", "close" or "fill" (as not labelled).
@@ -136,7 +141,8 @@ class VolumeVerbs(Verbs):
 
         Raises:
             AlreadyExistsError: The volume exists.
-            InvalidArgumentError: The labels do not fit the data set.
+            InvalidArgumentError: The labels do not fit the data set, or hold a number without a
+                meaning, or one that could mean two things.
             NotFoundError: There is no such data set.
             PathNotAllowedError: The path leaves the import roots.
         """
@@ -144,7 +150,9 @@ class VolumeVerbs(Verbs):
         spec = jobs_pb2.ImportSpec(
             source_path=_absolute(path),
             volume=self._volume_name(volume, name, "reference"),
-            labels=jobs_pb2.LabelsTarget(dataset=name),
+            labels=jobs_pb2.LabelsTarget(
+                dataset=name, mappings=[rule.to_proto() for rule in parse_rules(label_map)]
+            ),
             reading=_reading(axes, image, gaps, files),
         )
         return await self._start_import(spec, own_file=own_file)

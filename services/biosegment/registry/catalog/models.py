@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from biosegment.client.errors import InvalidArgumentError, NotFoundError
 from biosegment.client.names import MODEL, VERSION, not_found, parse, parse_int, project_of
+from biosegment.registry.catalog import evaluations
 from biosegment.registry.catalog.classes import require_classes
 from biosegment.registry.catalog.projects import add_named, require_project
 from biosegment.registry.database import now
@@ -19,6 +20,8 @@ from biosegment.v1 import registry_pb2 as pb
 
 _NEWEST = 10**18
 _PARAMETER_BYTES = 64 << 10
+# Told of each version.
+_EVALUATIONS = 20
 
 
 async def create_model(session: AsyncSession, model: pb.Model) -> pb.Model:
@@ -207,5 +210,6 @@ def version_proto(row: ModelVersionRow) -> pb.ModelVersion:
         job=row.job,
         metrics=row.metrics,
         warnings=row.warnings,
+        evaluations=[evaluations.to_proto(found) for found in row.evaluations[:_EVALUATIONS]],
         create_time=timestamp(row.create_time),
     )

@@ -21,10 +21,16 @@ from biosegment.nets.weights import Weights
 from biosegment.runtime import objects
 from biosegment.runtime.arrays import VolumeArray
 from biosegment.runtime.child import ChildContext
+from biosegment.training import labelled
 from biosegment.training.child import log_replay
 from biosegment.training.child.event_log import EventLog
 from biosegment.training.child.log_replay import LabelPatch
-from biosegment.training.child.samples import Sample, collect, input_statistics
+from biosegment.training.child.samples import (
+    Sample,
+    collect,
+    input_statistics,
+    labelled_voxels,
+)
 from biosegment.training.child.settings import HoldOut, Settings
 from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2
 
@@ -210,6 +216,23 @@ def read_samples(task: Task, patches: Sequence[LabelPatch] | None = None) -> lis
             f"{task.model.name} ({', '.join(map(str, task.model.classes))}). Annotate some first."
         )
     return samples
+
+
+def labels_told(task: Task, samples: list[Sample]) -> tuple[dict[str, float], list[str]]:
+    """How much is labelled, for the record, and what is to be said of classes without labels.
+
+    Raises:
+        FailedPreconditionError: Only one class is labelled, and nothing else was learnt before.
+    """
+    counts = labelled_voxels(samples, task.model.classes)
+    answer = task.stubs.registry.ListLabelClasses(
+        registry_pb2.ListLabelClassesRequest(parent=names.project_of(task.spec.dataset))
+    )
+    called = {found.value: found.display_name for found in answer.label_classes}
+    warnings = labelled.check(counts, task.spec, called)
+    figures = {f"labelled_voxels_{value}": float(voxels) for value, voxels in counts.items()}
+    figures["labelled_voxels"] = float(sum(counts.values()))
+    return figures | {"patches": float(len(samples))}, warnings
 
 
 def _commits(task: Task) -> Iterator[tuple[Box, NDArray[Any]]]:
