@@ -1,5 +1,7 @@
 """The plan of an evaluation."""
 
+from collections.abc import Sequence
+
 from biosegment.client import names
 from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
 from biosegment.client.geometry import shape_of
@@ -10,7 +12,7 @@ from biosegment.v1 import jobs_pb2, types_pb2
 
 async def plan(
     stubs: AsyncStubs, parent: str, asked: jobs_pb2.EvaluateSpec, section_bytes: int
-) -> jobs_pb2.EvaluateSpec:
+) -> tuple[jobs_pb2.EvaluateSpec, Sequence[str]]:
     """Checks an evaluation; without a reference volume the data set's newest one is taken.
 
     Args:
@@ -18,6 +20,9 @@ async def plan(
         parent: projects/p
         asked: The spec.
         section_bytes: Most that a section may take in a network that has to see all of it.
+
+    Returns:
+        The spec, and sentences for whoever uses the figures.
 
     Raises:
         InvalidArgumentError: A name or the box is wrong.
@@ -57,4 +62,4 @@ async def plan(
         )
     if spec.HasField("box"):
         spec.box.CopyFrom(subject.box(spec.box).to_proto())
-    return spec
+    return spec, subject.warnings

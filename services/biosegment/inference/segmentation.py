@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt, prod
 
@@ -48,11 +49,13 @@ class Plan:
         spec: With every default filled in.
         voxels: Voxels that will be predicted; about, where a mask says which.
         worker_memory_bytes: Estimated peak of one worker.
+        warnings: Sentences for whoever uses the output.
     """
 
     spec: jobs_pb2.SegmentSpec
     voxels: int
     worker_memory_bytes: int
+    warnings: Sequence[str] = ()
 
 
 async def plan(
@@ -121,7 +124,7 @@ async def plan(
         mask = await masks.look_up(stubs, parent, spec.mask_volume, subject.raw)
         voxels = round(voxels * await mask.share(box))
     memory = _memory(spec, subject, settings.forwards, result_bytes)
-    return Plan(spec, voxels, memory)
+    return Plan(spec, voxels, memory, subject.warnings)
 
 
 def chunk_and_unit(shape: ZYX) -> tuple[ZYX, ZYX]:

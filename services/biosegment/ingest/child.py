@@ -11,6 +11,7 @@ from biosegment.ingest import ome_zarr_target, slabs, tiff_source, tiff_target
 from biosegment.ingest.class_check import checked
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.runtime.child import ChildContext
+from biosegment.runtime.grey import GreyMeter, measured
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def run_import(
     files: list[str],
     volume: str,
     classes: list[int] | None,
-) -> int:
+) -> tuple[int, bytes]:
     """Fills every level of a volume from TIFF pages.
 
     Args:
@@ -49,7 +50,7 @@ def run_import(
         classes: For labels: the values that may occur.
 
     Returns:
-        Bytes of voxels read.
+        Bytes of voxels read, and the GreyStatistics of an image.
 
     Raises:
         InvalidArgumentError: The files changed since they were looked at, or a page is damaged or
@@ -64,12 +65,12 @@ def run_import(
                 "Import it again.",
                 name=volume,
             )
-        pages = stack.pages()
-        if classes is not None:
-            pages = checked(pages, classes, files[0])
+        pages, meter = stack.pages(), GreyMeter()
+        pages = measured(pages, meter) if classes is None else checked(pages, classes, files[0])
         slabs.write_pages(target, pages, _Reports(context, "reading"))
         build_pyramid(target, _Reports(context, "pyramid"))
-        return stack.shape[0] * stack.shape[1] * stack.shape[2] * stack.dtype.itemsize
+        read = stack.shape[0] * stack.shape[1] * stack.shape[2] * stack.dtype.itemsize
+        return read, meter.statistics().SerializeToString()
 
 
 def run_export(

@@ -53,7 +53,7 @@ class ImportHandler:
             await _make(ctx, view)
             # Nothing is ever missing in a view: what nobody labelled reads as not labelled.
             await ctx.stubs.storage.FinishVolume(storage_pb2.FinishVolumeRequest(name=view.name))
-        read = await ctx.run_child(
+        read, grey = await ctx.run_child(
             self._child,
             "biosegment.ingest.child:run_import",
             connection=str(self._connection),
@@ -61,7 +61,10 @@ class ImportHandler:
             volume=volume.name,
             classes=classes,
         )
-        await ctx.stubs.storage.FinishVolume(storage_pb2.FinishVolumeRequest(name=volume.name))
+        finish = storage_pb2.FinishVolumeRequest(name=volume.name)
+        if classes is None:
+            finish.grey.MergeFromString(grey)
+        await ctx.stubs.storage.FinishVolume(finish)
         result = jobs_pb2.ImportResult(
             volume=volume.name,
             shape=shape_proto(stack.shape),

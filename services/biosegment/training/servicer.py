@@ -11,6 +11,7 @@ from biosegment.client.stubs import AsyncStubs
 from biosegment.nets import catalog
 from biosegment.nets.families import Architecture
 from biosegment.nets.parameters import Parameters
+from biosegment.training import other_data
 from biosegment.training.plan import plan
 from biosegment.training.search_plan import plan_search
 from biosegment.training.search_state import found_so_far
@@ -33,11 +34,12 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         spec = await plan(self._stubs, request.parent, request.request_id, request.spec)
         if request.validate_only:
             return pb.StartTrainingResponse(resolved_spec=spec)
+        told = await other_data.warnings(self._stubs, spec)
         answer = await self._stubs.jobs.CreateJob(
             jobs_pb2.CreateJobRequest(
                 parent=request.parent,
                 request_id=request.request_id,
-                job=jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_TRAIN, train_spec=spec),
+                job=jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_TRAIN, train_spec=spec, warnings=told),
             )
         )
         return pb.StartTrainingResponse(job=answer.job, resolved_spec=answer.job.train_spec)
@@ -49,11 +51,12 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         spec = await plan_search(self._stubs, request.parent, request.request_id, request.spec)
         if request.validate_only:
             return pb.StartSearchResponse(resolved_spec=spec)
+        told = await other_data.warnings(self._stubs, spec.training)
         answer = await self._stubs.jobs.CreateJob(
             jobs_pb2.CreateJobRequest(
                 parent=request.parent,
                 request_id=request.request_id,
-                job=jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_SEARCH, search_spec=spec),
+                job=jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_SEARCH, search_spec=spec, warnings=told),
             )
         )
         return pb.StartSearchResponse(job=answer.job, resolved_spec=answer.job.search_spec)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biosegment.client.geometry import ZYX, BlockGrid, Box
-from biosegment.inference.child.model import predictor_of
+from biosegment.inference.child.model import looking_at
 from biosegment.inference.child.predict import LABELS, Predictor, empty, predict
 from biosegment.inference.child.score import (
     NO_COMPARISON,
@@ -128,12 +129,22 @@ def score_patches(
         OutsideVolumeError: A box leaves the data set.
         FailedPreconditionError: Passes with dropout are asked of a network without.
     """
-    with opened(
-        connection, dataset=dataset, version=version, forwards=forwards, cache_bytes=_CACHE_BYTES
-    ) as session:
+    with (
+        opened(
+            connection,
+            dataset=dataset,
+            version=version,
+            forwards=forwards,
+            cache_bytes=_CACHE_BYTES,
+        ) as session,
+        ExitStack() as stack,
+    ):
         for box in boxes:
             box.within(session.raw.shape(), dataset)
-        compared = tuple(predictor_of(session.stubs, other, forwards=forwards) for other in others)
+        compared = tuple(
+            stack.enter_context(looking_at(session.stubs, other, session.raw, forwards=forwards))
+            for other in others
+        )
         return score_boxes(
             session.predictor,
             session.raw.read,

@@ -22,7 +22,7 @@ class Session:
 
     Attributes:
         stubs: Blocking stubs.
-        predictor: The network.
+        predictor: The network, looking at the raw volume.
         raw: The data set's raw volume.
     """
 
@@ -55,8 +55,8 @@ def opened(
             volume = answer.dataset.raw_volume
             raw = VolumeArray.open(stubs, volume, cache_bytes=cache_bytes).ready()
             check_dtype(raw.dtype, raw.volume.name)
-            predictor = model.predictor_of(stubs, version, forwards=forwards)
-            yield Session(stubs, predictor, raw)
+            with model.looking_at(stubs, version, raw, forwards=forwards) as predictor:
+                yield Session(stubs, predictor, raw)
     finally:
         # The process lives on, and others want the memory; the next run of blocks, that comes in
         # a moment, wants it too.

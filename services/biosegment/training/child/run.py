@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 
@@ -23,14 +24,15 @@ from biosegment.training.child.task import (
     Task,
     read_raw,
     read_samples,
+    reference_of,
     settings_of,
     starting_point,
 )
-from biosegment.v1 import jobs_pb2, registry_pb2
+from biosegment.v1 import jobs_pb2, registry_pb2, types_pb2
 
 _REPORT_SECONDS = 0.5
 _JOB_NOTE, _METRICS_NOTE, _RESUMED_NOTE = "job", "metrics", "resumed_from_step"
-_SETTINGS_NOTE = "settings"
+_SETTINGS_NOTE, _REFERENCE_NOTE = "settings", "reference"
 
 
 def train(
@@ -75,6 +77,7 @@ def _earlier(task: Task) -> jobs_pb2.TrainResult | None:
 def result_of(task: Task, data: bytes) -> jobs_pb2.TrainResult:
     """The result of a job, from what its weights say."""
     notes = weights.load(data, what=task.weights_name).notes
+    found = notes.get(_REFERENCE_NOTE)
     return jobs_pb2.TrainResult(
         weights=task.weights_name,
         sha256=weights.sha256(data),
@@ -82,6 +85,7 @@ def result_of(task: Task, data: bytes) -> jobs_pb2.TrainResult:
         resumed_from_step=notes[_RESUMED_NOTE],
         settings=ParseDict(notes.get(_SETTINGS_NOTE, {}), jobs_pb2.TrainingSettings()),
         logs=task.logs_name,
+        reference=ParseDict(found, types_pb2.InputReference()) if found else None,
     )
 
 
@@ -119,12 +123,15 @@ def dump(
     metrics: dict[str, float],
 ) -> bytes:
     """Trained weights as a file that says how they came to be."""
-    notes = {
+    notes: dict[str, Any] = {
         _JOB_NOTE: task.job,
         _METRICS_NOTE: metrics,
         _RESUMED_NOTE: outcome.resumed_from_step,
         _SETTINGS_NOTE: MessageToDict(used),
     }
+    reference = reference_of(task)
+    if reference is not None:
+        notes[_REFERENCE_NOTE] = MessageToDict(reference)
     return weights.dump(
         Weights(start.module, start.architecture, start.parameters, start.classes, notes)
     )

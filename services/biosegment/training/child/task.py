@@ -1,6 +1,6 @@
 """What a training run works on: where its objects lie, its labels, its network."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,10 @@ from biosegment.client.arrays import unpack_mask
 from biosegment.client.errors import FailedPreconditionError, NotFoundError
 from biosegment.client.geometry import Box, shape_of
 from biosegment.client.stubs import SyncStubs
-from biosegment.nets import catalog, weights
+from biosegment.nets import catalog, reference, weights
 from biosegment.nets.architectures import build
 from biosegment.nets.footprint import Footprint
-from biosegment.nets.intensity import check_dtype
+from biosegment.nets.intensity import check_dtype, unit_scale
 from biosegment.nets.weights import Weights
 from biosegment.runtime import objects
 from biosegment.runtime.arrays import VolumeArray
@@ -25,7 +25,7 @@ from biosegment.training.child import log_replay
 from biosegment.training.child.event_log import EventLog
 from biosegment.training.child.samples import Sample, collect, input_statistics
 from biosegment.training.child.settings import HoldOut, Settings
-from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2
+from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2, types_pb2
 
 _PAGE = 200
 
@@ -142,13 +142,11 @@ def starting_point(
         model.architecture, MessageToDict(model.parameters)
     )
     if base_version:
-        answer = stubs.registry.GetModelVersion(
-            registry_pb2.GetModelVersionRequest(name=base_version)
-        )
+        version = _base_of(stubs, base_version)
         what = f"The weights of {base_version}"
         base = weights.load(
-            objects.read(stubs, answer.version.weights),
-            expected_sha256=answer.version.sha256,
+            objects.read(stubs, version.weights),
+            expected_sha256=version.sha256,
             what=what,
         )
         weights.check_fits(base, model.architecture, parameters, list(model.classes), what)
@@ -172,6 +170,32 @@ def read_raw(task: Task) -> VolumeArray:
     return raw
 
 
+def reference_of(task: Task) -> types_pb2.InputReference | None:
+    """What raw data will look like to the version: as to its base, or as the data set is stored.
+
+    None for a base of which that is not known any more.
+    """
+    if task.spec.base_version:
+        return reference.reference_of(task.stubs, _base_of(task.stubs, task.spec.base_version))
+    return reference.describe(task.stubs, task.spec.dataset, read_raw(task))
+
+
+def _base_of(stubs: SyncStubs, name: str) -> registry_pb2.ModelVersion:
+    request = registry_pb2.GetModelVersionRequest(name=name)
+    version: registry_pb2.ModelVersion = stubs.registry.GetModelVersion(request).version
+    return version
+
+
+def _reader(task: Task, raw: VolumeArray) -> Callable[[Box], NDArray[Any]]:
+    """Reads raw voxels; on the scale that the base version learnt on, if there is one."""
+    if not task.spec.base_version:
+        return raw.read
+    grey = reference.map_of(task.stubs, _base_of(task.stubs, task.spec.base_version), raw)
+    if grey.plain:
+        return raw.read
+    return lambda box: unit_scale(raw.read(box), grey)
+
+
 def read_samples(task: Task) -> list[Sample]:
     """The patches annotated up to the pinned revision.
 
@@ -183,7 +207,7 @@ def read_samples(task: Task) -> list[Sample]:
     patches = log_replay.replay(_commits(task))
     samples = collect(
         patches,
-        read=raw.read,
+        read=_reader(task, raw),
         shape=raw.shape(),
         classes=list(task.model.classes),
         patch=shape_of(task.spec.settings.patch),
