@@ -30,6 +30,7 @@ from biosegment.storage import start
 from biosegment.storage.servicer import StorageServicer
 from biosegment.storage.store import Store
 from biosegment.storage.volumes import Volumes
+from biosegment.training.device import DeviceOfChild
 from biosegment.training.servicer import TrainingServicer
 from biosegment.v1 import (
     acquisition_pb2,
@@ -69,7 +70,7 @@ class _Training(TrainingServicer):
             jobs_pb2.CreateJobRequest(
                 parent=request.parent,
                 request_id=request.request_id,
-                job=jobs_pb2.Job(train_spec=request.spec),
+                job=jobs_pb2.Job(train_spec=request.spec, warnings=request.warnings),
             )
         )
         return training_pb2.StartTrainingResponse(job=answer.job, resolved_spec=request.spec)
@@ -322,7 +323,9 @@ class Kit:
 
 
 @asynccontextmanager
-async def open_kit(folder: Path, raw: NDArray[np.float32] | None = None) -> AsyncIterator[Kit]:
+async def open_kit(
+    folder: Path, raw: NDArray[np.float32] | None = None, *, device: str = "cuda"
+) -> AsyncIterator[Kit]:
     """Everything on one server, with a seeded project; noise where no raw voxels are given."""
     database = Database(f"sqlite+aiosqlite:///{folder / 'registry.db'}")
     async with database.engine.begin() as engine:
@@ -340,7 +343,7 @@ async def open_kit(folder: Path, raw: NDArray[np.float32] | None = None) -> Asyn
             return getattr(stubs_of[0], name)
 
     late: Any = _Late()
-    training = _Training(late)
+    training = _Training(late, DeviceOfChild(training_pb2.Device(type=device, cores=2)))
     inference.stubs = late
     conductor = Conductor(late, sweep_seconds=3600)
     for register, servicer, name in (

@@ -301,16 +301,75 @@ def test_a_process_of_no_name(tmp_path: Path) -> None:
     supervisor.stop()
 
 
-def test_a_large_log_is_set_aside(tmp_path: Path) -> None:
-    process = Process(spec(tmp_path, "one"), tmp_path / "one.log")
+_CHATTY = """
+import os, pathlib, sys, time
+folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
+(folder / (name + ".up")).touch()
+while not (folder / "quiet").exists():
+    os.write(1, b"so much to say\\n" * 5000)
+    time.sleep(0.002)
+time.sleep(1)
+print("its last words", flush=True)
+sys.exit(3)
+"""
+
+
+def test_the_logs_of_a_process_that_floods_them_stay_small(tmp_path: Path) -> None:
+    one = spec(tmp_path, "one", code=_CHATTY)
+    supervisor = Supervisor([one], tmp_path, crash_limit=1, log_bytes=2 << 20)
+    supervisor.start(60)
+    older, log = tmp_path / "one.log.1", tmp_path / "one.log"
+    seen = 0
+    for _ in range(3):
+        # Each time the log begins anew there was one before it.
+        until(lambda seen=seen: older.exists() and older.stat().st_mtime_ns != seen)
+        seen = older.stat().st_mtime_ns
+    (tmp_path / "quiet").touch()
+    with pytest.raises(UnavailableError, match="its last words"):
+        supervisor.wait(60)
+    # 2 MiB, and what was written while nobody looked; without bounds it were ever more.
+    assert log.stat().st_size + older.stat().st_size < 40 << 20
+
+
+def test_a_log_is_set_aside_while_its_process_writes_on(tmp_path: Path) -> None:
+    process = Process(spec(tmp_path, "one"), tmp_path / "one.log", log_bytes=2 << 20)
     assert process.last_lines() == ""
-    process.log.write_bytes(b"x" * (11 << 20))
-    process.rotate_log()
-    assert not process.log.exists()
-    assert (tmp_path / "one.log.1").stat().st_size == 11 << 20
-    process.log.write_text("a\nb\nc\n")
-    process.rotate_log()
+    process.trim_log()
+    with process.log.open("ab", buffering=0) as writer:
+        writer.write(b"x" * (1 << 20))
+        process.trim_log()
+        assert process.log.stat().st_size == 1 << 20
+        writer.write(b"\n")
+        process.trim_log()
+        assert (tmp_path / "one.log.1").stat().st_size == (1 << 20) + 1
+        writer.write(b"a\nb\nc\n")
+    assert process.log.read_bytes() == b"a\nb\nc\n"
     assert process.last_lines(2) == "b\nc"
     process.kill()
     assert process.poll() is None
     assert process.end(0) is True
+
+
+def test_each_step_of_the_start_is_told_and_what_happens_is_noted(tmp_path: Path) -> None:
+    told: list[str] = []
+    specs = [spec(tmp_path, "base", 0), spec(tmp_path, "top", 1)]
+    with running(Supervisor(specs, tmp_path, told=told.append)) as supervisor:
+        assert [line.split(" after ")[0] for line in told] == ["1/2 base is up", "2/2 top is up"]
+        supervisor.process("top").kill()
+        until(lambda: "top is up again" in (tmp_path / "up.log").read_text())
+    notes = [line.partition(" ")[2] for line in (tmp_path / "up.log").read_text().splitlines()]
+    assert notes == [
+        "starting base, top",
+        "base is up",
+        "top is up",
+        "top ended with status -9",
+        "top is up again",
+        "stopped",
+    ]
+    assert len(told) == 2
+
+
+def test_the_note_says_why_all_was_stopped(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError):
+        Supervisor([spec(tmp_path, "bad", code=_CRASHING)], tmp_path, crash_limit=2).start(60)
+    assert "stopping everything: bad ended 2 times" in (tmp_path / "up.log").read_text()

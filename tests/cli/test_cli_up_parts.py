@@ -1,6 +1,7 @@
 """Home, ports and the NATS server of `biosegment up`."""
 
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from biosegment.cli.up import nats
 from biosegment.cli.up.home import Home
 from biosegment.cli.up.platform import Options, Platform
-from biosegment.cli.up.ports import free_ports, listening
+from biosegment.cli.up.ports import free_ports, kept_ports, listening
 from biosegment.client.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -122,24 +123,135 @@ def test_a_disk_that_was_full_is_told_of_once_when_it_has_room_again(
     assert told == [False, False, False, True, False]
 
 
-def test_a_home_keeps_to_the_store_that_its_record_is_about(tmp_path: Path) -> None:
-    home = Home(tmp_path / "h")
+def test_a_folder_that_was_there_keeps_its_rights(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o755)
+    home = Home(folder)
     home.lock()
-    assert home.place_of_store(None) == str(tmp_path / "h" / "store")
-    assert home.place_of_store("s3://lab/bio/") == "s3://lab/bio"
-    home.keep_place_of_store("s3://lab/bio")
-    assert home.place_of_store(None) == "s3://lab/bio"
-    assert home.place_of_store("s3://lab/bio/") == "s3://lab/bio"
-    with pytest.raises(FailedPreconditionError, match="about arrays in s3://lab/bio, not in"):
-        home.place_of_store(str(tmp_path / "elsewhere"))
+    home.secret("token")
+    home.prepare_record()
+    home.unlock()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    for made in (home.logs, home.nats):
+        assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    for kept in ("token", "registry.sqlite"):
+        assert stat.S_IMODE((folder / kept).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["labs.csv", "data", "store.zarr"])
+def test_a_folder_of_other_files_is_no_home_and_stays_as_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / "logs").mkdir()
+    before = stat.S_IMODE(tmp_path.stat().st_mode)
+    with pytest.raises(FailedPreconditionError, match=f"holds other files .{name}.*--home"):
+        Home(tmp_path).lock()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["logs", name])
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == before
+
+
+@pytest.mark.parametrize("names", [[], ["lost+found"], [".snapshot"], ["logs", "store-sessions"]])
+def test_an_empty_disk_can_be_a_home(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+    home = Home(tmp_path)
+    home.lock()
     home.unlock()
 
 
-def test_a_home_from_before_stores_could_be_elsewhere_has_its_arrays_within(
-    tmp_path: Path,
-) -> None:
+def test_a_home_in_which_somebody_keeps_notes_stays_a_home(tmp_path: Path) -> None:
     home = Home(tmp_path / "h")
-    home.store.mkdir(parents=True)
-    with pytest.raises(FailedPreconditionError, match="not in s3://lab/bio"):
-        home.place_of_store("s3://lab/bio")
-    assert home.place_of_store(str(home.store)) == str(home.store)
+    home.lock()
+    token = home.secret("token")
+    home.unlock()
+    (home.folder / "README.txt").touch()
+    again = Home(tmp_path / "h")
+    again.lock()
+    again.discard()
+    again.unlock()
+    assert again.secret("token") == token
+
+
+@pytest.mark.parametrize("existed", [True, False])
+def test_a_first_start_that_fails_leaves_no_half_made_home(tmp_path: Path, existed: bool) -> None:
+    if existed:
+        (tmp_path / "h").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = Options(home=tmp_path / "h", gateway_port=taken.getsockname()[1])
+        with pytest.raises(FailedPreconditionError, match="is taken; choose another with"):
+            Platform(options).start()
+    assert not (tmp_path / "h").exists()
+
+
+def test_a_later_start_that_fails_leaves_the_home_alone(tmp_path: Path) -> None:
+    home = Home(tmp_path / "h")
+    home.lock()
+    token = home.secret("token")
+    home.unlock()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = Options(home=tmp_path / "h", gateway_port=taken.getsockname()[1])
+        with pytest.raises(FailedPreconditionError, match="is taken"):
+            Platform(options).start()
+    assert home.secret("token") == token
+
+
+def test_what_never_ran_removes_nothing_of_what_runs(tmp_path: Path) -> None:
+    running = Home(tmp_path)
+    running.lock()
+    running.connection.write_text("{}")
+    Platform(Options(home=tmp_path)).stop()
+    with pytest.raises(FailedPreconditionError, match="already runs"):
+        Platform(Options(home=tmp_path)).start()
+    assert running.connection.exists()
+    running.unlock()
+
+
+def test_ports_are_kept_and_told_of_when_they_cannot_be(tmp_path: Path) -> None:
+    note = tmp_path / "ports.json"
+    first, lost = kept_ports(note, ["a", "b"])
+    assert lost == []
+    assert kept_ports(note, ["a", "b"]) == (first, [])
+    more, lost = kept_ports(note, ["a", "b", "c"])
+    assert lost == []
+    assert {"a": more["a"], "b": more["b"]} == first
+    with socket.create_server(("127.0.0.1", first["b"])):
+        others, lost = kept_ports(note, ["a", "b", "c"])
+    assert lost == ["b"]
+    assert others["b"] != first["b"]
+    assert others["a"] == first["a"]
+    assert kept_ports(note, ["a", "b", "c"]) == (others, [])
+
+
+def test_a_port_with_connections_of_the_last_time_is_kept(tmp_path: Path) -> None:
+    note = tmp_path / "ports.json"
+    ports, _ = kept_ports(note, ["a"])
+    with (
+        socket.create_server(("127.0.0.1", ports["a"])) as server,
+        socket.create_connection(server.getsockname()) as client,
+    ):
+        served, _ = server.accept()
+        served.close()  # The server's side first: its port lingers.
+        client.recv(1)
+    assert kept_ports(note, ["a"]) == (ports, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"folder": "HERE"}',
+        '{"folder": "HERE", "ports": {"a": 70000}}',
+        '{"folder": "HERE", "ports": {"a": "x"}}',
+        '{"folder": "HERE", "ports": {"a": 20001, "b": 20001}}',
+        '{"folder": "/another/home", "ports": {"a": 20001, "b": 20002}}',
+    ],
+)
+def test_a_note_of_ports_that_says_nothing_useful_is_no_trouble(tmp_path: Path, text: str) -> None:
+    note = tmp_path / "ports.json"
+    note.write_text(text.replace("HERE", str(tmp_path)))
+    ports, lost = kept_ports(note, ["a", "b"])
+    assert len({*ports.values()}) == 2
+    assert lost == []
+    assert ports["a"] != 20001

@@ -19,6 +19,7 @@ from biosegment.client.errors import (
     UnavailableError,
 )
 from biosegment.client.health import check, check_all
+from biosegment.client.stubs import AsyncStubs
 from biosegment.runtime.server import Server
 
 TOKEN = "a-token"
@@ -168,3 +169,66 @@ async def test_a_service_that_is_away_is_named() -> None:
     with pytest.raises((UnavailableError, DeadlineError), match="The training service"):
         await channel.unary_unary(f"/{NAME}/Once")(b"", timeout=2.0)
     await channel.close()
+
+
+class Flaky:
+    """Calls that are refused the first time, as by a service that restarts."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def once(self, request: bytes, context: Any) -> bytes:
+        self.calls += 1
+        if self.calls == 1:
+            raise UnavailableError("It restarts.")
+        return str(len(request)).encode()
+
+    async def gather(self, requests: Any, context: Any) -> bytes:
+        return await self.once(b"".join([request async for request in requests]), context)
+
+
+@pytest.mark.parametrize("kind", ["Once", "Gather"])
+@pytest.mark.parametrize("size", [1 << 10, 300 << 10, 2 << 20, (8 << 20) - 100])
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_requests_of_every_size_are_repeated(kind: str, size: int, blocking: bool) -> None:
+    flaky = Flaky()
+    server = Server("127.0.0.1:0", TOKEN)
+
+    def register(servicer: Flaky, grpc_server: Any) -> None:
+        handlers = {
+            "Once": grpc.unary_unary_rpc_method_handler(servicer.once),
+            "Gather": grpc.stream_unary_rpc_method_handler(servicer.gather),
+        }
+        grpc_server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(NAME, handlers),)
+        )
+
+    server.add(register, flaky, NAME)
+    await server.start()
+    connection = connect(f"127.0.0.1:{server.port}")
+    pieces = [b"x" * (size // 4)] * 4
+    if blocking:
+        channel = _SyncChannel(connection, "registry")
+        call = (
+            channel.unary_unary(f"/{NAME}/Once")
+            if kind == "Once"
+            else channel.stream_unary(f"/{NAME}/Gather")
+        )
+        request = b"".join(pieces) if kind == "Once" else iter(pieces)
+        assert await asyncio.to_thread(call, request) == str(size).encode()
+        channel.close()
+    else:
+        async with AsyncStubs(connection) as stubs:
+            waiting = stubs._channels["registry"]
+            if kind == "Once":
+                answer = await waiting.unary_unary(f"/{NAME}/Once")(b"".join(pieces))
+            else:
+
+                async def stream() -> AsyncIterator[bytes]:
+                    for piece in pieces:
+                        yield piece
+
+                answer = await waiting.stream_unary(f"/{NAME}/Gather")(stream())
+        assert answer == str(size).encode()
+    assert flaky.calls == 2
+    await server.stop(0)

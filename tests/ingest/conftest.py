@@ -11,8 +11,11 @@ from nats.aio.msg import Msg
 
 from biosegment.client.connection import Connection
 from biosegment.client.errors import NotFoundError
+from biosegment.client.grants import make_key
 from biosegment.client.stubs import AsyncStubs
+from biosegment.ingest.imports import Sources
 from biosegment.ingest.leftovers import Leftovers
+from biosegment.ingest.looks import Looks
 from biosegment.ingest.roots import Roots
 from biosegment.ingest.servicer import IngestServicer
 from biosegment.ingest.worker import ExportHandler, ImportHandler
@@ -41,6 +44,7 @@ class Record(registry_pb2_grpc.RegistryServiceServicer, jobs_pb2_grpc.JobService
 
     datasets: dict[str, registry_pb2.Dataset] = field(default_factory=dict)
     classes: list[int] = field(default_factory=lambda: [0, 1])
+    colors: dict[int, str] = field(default_factory=dict)
     jobs: list[jobs_pb2.Job] = field(default_factory=list)
 
     async def GetProject(self, request, context):
@@ -54,7 +58,10 @@ class Record(registry_pb2_grpc.RegistryServiceServicer, jobs_pb2_grpc.JobService
         return registry_pb2.GetDatasetResponse(dataset=self.datasets[request.name])
 
     async def ListLabelClasses(self, request, context):
-        classes = [registry_pb2.LabelClass(value=value) for value in self.classes]
+        classes = [
+            registry_pb2.LabelClass(value=value, color=self.colors.get(value, ""))
+            for value in self.classes
+        ]
         return registry_pb2.ListLabelClassesResponse(label_classes=classes)
 
     async def CreateJob(self, request, context):
@@ -112,7 +119,11 @@ async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
     server = Server("127.0.0.1:0", "token")
     record = Record()
     store = Store.of_folder(folder)
-    sources, targets = Roots([files], "IMPORT_ROOTS"), Roots([outputs], "EXPORT_ROOTS")
+    own = [folder, tmp_path / "home"]
+    looks = Looks()
+    key = make_key(tmp_path / "connection.json")
+    sources = Sources(looks, Roots([files], "import", own=own), key)
+    targets = Roots([outputs, files], "export", own=own)
     # The address is known once the server has started; the servicer needs stubs before.
     reserved = Server("127.0.0.1:0", "token")
     await reserved.start()
@@ -143,9 +154,10 @@ async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
         stubs,
         connection,
         ImportHandler(sources, tmp_path / "connection.json", child),
-        ExportHandler(targets, tmp_path / "connection.json", child),
-        Leftovers(stubs, targets),
+        ExportHandler(targets, looks, tmp_path / "connection.json", child),
+        Leftovers(stubs, targets, looks),
     )
+    await looks.close()
     await child.close()
     await stubs.close()
     await server.stop(0)

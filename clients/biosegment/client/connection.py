@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from biosegment.client.errors import InvalidArgumentError, NotFoundError
+from biosegment.client.errors import DomainError, InvalidArgumentError, NotFoundError
 
 SERVICES = ("registry", "storage", "ingest", "acquisition", "training", "inference")
 
@@ -23,11 +23,13 @@ class Connection:
         token: Sent with every request; never printed.
         addresses: host:port by service name; "*" stands for every service not named.
         gateway_url: Where the gateway listens, for people.
+        path: The file that it was read from; None where it was read from none.
     """
 
     token: str = field(repr=False)
     addresses: dict[str, str]
     gateway_url: str = ""
+    path: Path | None = field(default=None, compare=False)
 
     def address(self, service: str) -> str:
         """The address of a service.
@@ -74,11 +76,30 @@ class Connection:
                 token=content["token"],
                 addresses=dict(content["addresses"]),
                 gateway_url=content.get("gateway_url", ""),
+                path=path,
             )
         except (KeyError, TypeError, ValueError):
             raise InvalidArgumentError(
                 f"{path} is not a connection file: it lacks token or addresses.", path=path
             ) from None
+
+    def fresh(self) -> "Connection":
+        """What the file says now: a platform that was started anew may have other addresses.
+
+        A connection that came from no file, or whose file is gone or cannot be read, stays as it
+        is.
+        """
+        if self.path is None:
+            return self
+        try:
+            return Connection.load(self.path)
+        except DomainError:
+            return self
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its file is gone: `biosegment up` removes it when it ends in order."""
+        return self.path is not None and not self.path.exists()
 
     def save(self, path: Path) -> None:
         """Writes the file so that only its owner can read it, whole or not at all."""

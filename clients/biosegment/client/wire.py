@@ -11,10 +11,15 @@ from biosegment.client.errors import DOMAIN, DomainError, error_of, error_of_cod
 
 STATUS_KEY = "grpc-status-details-bin"
 
+MESSAGE_BYTES = 8 << 20
+"""Of one request at most."""
+
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.enable_retries", 1),
+    # Of a request over 256 KiB gRPC keeps nothing to repeat it with, and says nothing of that.
+    ("grpc.per_rpc_retry_buffer_size", MESSAGE_BYTES + (1 << 20)),
     # A proxy that the environment names for web pages is not meant for these services.
     ("grpc.enable_http_proxy", 0),
     # A restarted service is found again within a second or two, not after gRPC's two minutes.

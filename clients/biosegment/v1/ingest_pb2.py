@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from biosegment.v1 import jobs_pb2 as biosegment_dot_v1_dot_jobs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62iosegment/v1/ingest.proto\x12\rbiosegment.v1\x1a\x18\x62iosegment/v1/jobs.proto\"x\n\x12StartImportRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\'\n\x04spec\x18\x03 \x01(\x0b\x32\x19.biosegment.v1.ImportSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"d\n\x13StartImportResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job\x12,\n\x07preview\x18\x02 \x01(\x0b\x32\x1b.biosegment.v1.ImportResult\"x\n\x12StartExportRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\'\n\x04spec\x18\x03 \x01(\x0b\x32\x19.biosegment.v1.ExportSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"6\n\x13StartExportResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job2\xc5\x01\n\rIngestService\x12Y\n\x0bStartImport\x12!.biosegment.v1.StartImportRequest\x1a\".biosegment.v1.StartImportResponse\"\x03\x90\x02\x02\x12Y\n\x0bStartExport\x12!.biosegment.v1.StartExportRequest\x1a\".biosegment.v1.StartExportResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62iosegment/v1/ingest.proto\x12\rbiosegment.v1\x1a\x18\x62iosegment/v1/jobs.proto\"x\n\x12StartImportRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\'\n\x04spec\x18\x03 \x01(\x0b\x32\x19.biosegment.v1.ImportSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"v\n\x13StartImportResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job\x12,\n\x07preview\x18\x02 \x01(\x0b\x32\x1b.biosegment.v1.ImportResult\x12\x10\n\x08warnings\x18\x03 \x03(\t\"x\n\x12StartExportRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\'\n\x04spec\x18\x03 \x01(\x0b\x32\x19.biosegment.v1.ExportSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"6\n\x13StartExportResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job2\xc5\x01\n\rIngestService\x12Y\n\x0bStartImport\x12!.biosegment.v1.StartImportRequest\x1a\".biosegment.v1.StartImportResponse\"\x03\x90\x02\x02\x12Y\n\x0bStartExport\x12!.biosegment.v1.StartExportRequest\x1a\".biosegment.v1.StartExportResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,11 +39,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTIMPORTREQUEST']._serialized_start=71
   _globals['_STARTIMPORTREQUEST']._serialized_end=191
   _globals['_STARTIMPORTRESPONSE']._serialized_start=193
-  _globals['_STARTIMPORTRESPONSE']._serialized_end=293
-  _globals['_STARTEXPORTREQUEST']._serialized_start=295
-  _globals['_STARTEXPORTREQUEST']._serialized_end=415
-  _globals['_STARTEXPORTRESPONSE']._serialized_start=417
-  _globals['_STARTEXPORTRESPONSE']._serialized_end=471
-  _globals['_INGESTSERVICE']._serialized_start=474
-  _globals['_INGESTSERVICE']._serialized_end=671
+  _globals['_STARTIMPORTRESPONSE']._serialized_end=311
+  _globals['_STARTEXPORTREQUEST']._serialized_start=313
+  _globals['_STARTEXPORTREQUEST']._serialized_end=433
+  _globals['_STARTEXPORTRESPONSE']._serialized_start=435
+  _globals['_STARTEXPORTRESPONSE']._serialized_end=489
+  _globals['_INGESTSERVICE']._serialized_start=492
+  _globals['_INGESTSERVICE']._serialized_end=689
 # @@protoc_insertion_point(module_scope)

@@ -4,8 +4,10 @@ isort:skip_file
 Files into volumes, and back."""
 
 from biosegment.v1 import jobs_pb2 as _jobs_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -61,6 +63,7 @@ class StartImportResponse(_message.Message):
 
     JOB_FIELD_NUMBER: _builtins.int
     PREVIEW_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def job(self) -> _jobs_pb2.Job:
         """The job; unset with validate_only."""
@@ -69,15 +72,20 @@ class StartImportResponse(_message.Message):
     def preview(self) -> _jobs_pb2.ImportResult:
         """What the import will make, as far as the files tell."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What whoever imports should know; the job has the same."""
+
     def __init__(
         self,
         *,
         job: _jobs_pb2.Job | None = ...,
         preview: _jobs_pb2.ImportResult | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "preview", b"preview"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "preview", b"preview"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "preview", b"preview", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -33,6 +33,7 @@ def make_app(connection: Connection) -> FastAPI:
         redoc_url=None,
     )
     app.state.connection = connection
+    app.state.checks = status.Checks(connection)
     problems.install(app)
     app.include_router(status.router)
     app.include_router(rest.router)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from biosegment.client.connection import Connection
 from biosegment.client.errors import DomainError
 from biosegment.gateway.app import make_app
+from biosegment.gateway.connections import Limits, guarded
 from biosegment.gateway.settings import GatewaySettings
 from biosegment.runtime import log
 
@@ -28,10 +29,15 @@ def main() -> None:
     except DomainError as error:
         sys.stderr.write(f"gateway: {error.message}\n")
         raise SystemExit(1) from None
+    limits = Limits(
+        connections=settings.gateway_connections,
+        connections_per_address=settings.gateway_connections_per_address,
+    )
     config = uvicorn.Config(
         make_app(connection),
         host=settings.host,
         port=settings.port,
+        http=guarded(limits),
         log_config=None,
         access_log=False,
         server_header=False,

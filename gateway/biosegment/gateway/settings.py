@@ -18,6 +18,15 @@ class GatewaySettings(BaseSettings):
         description="host:port to listen on; an IPv6 host goes in square brackets",
     )
     connection: Path = Field(description="Connection file: token and addresses of all services")
+    gateway_connections: int = Field(
+        default=1024, ge=16, description="Connections at a time, from all addresses together"
+    )
+    gateway_connections_per_address: int = Field(
+        default=512,
+        ge=1,
+        description="Connections at a time from one address; behind a front server, which is one "
+        "address, as many as from all",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "json"
     drain_seconds: float = Field(

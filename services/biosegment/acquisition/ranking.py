@@ -274,7 +274,8 @@ def _result(
     patches = [
         jobs_pb2.RankedPatch(
             box=candidates.boxes[choice.index].to_proto(),
-            score=choice.score,
+            # Chosen without a look at the patch, it is the order of a draw.
+            score=choice.score if candidates.statistics else None,
             statistics={
                 name: float(values[choice.index]) for name, values in candidates.statistics.items()
             },

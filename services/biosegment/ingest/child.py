@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
+
+import numpy as np
 
 from biosegment.client.connection import Connection
 from biosegment.client.errors import InvalidArgumentError
+from biosegment.client.label_values import LabelReader
 from biosegment.client.stubs import SyncStubs
-from biosegment.ingest import ome_zarr_target, slabs, tiff_source, tiff_target
-from biosegment.ingest.class_check import checked
+from biosegment.ingest import ome_zarr_target, slabs, tiff_target
+from biosegment.ingest.class_check import translated
+from biosegment.ingest.readers.base import Stack
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.runtime.child import ChildContext
 from biosegment.runtime.grey import GreyMeter, measured
@@ -36,45 +41,57 @@ def run_import(
     context: ChildContext,
     *,
     connection: str,
-    files: list[str],
+    source: str,
+    stack: Stack,
     volume: str,
-    classes: list[int] | None,
-) -> tuple[int, bytes]:
-    """Fills every level of a volume from TIFF pages.
+    labels: LabelReader | None,
+) -> tuple[int, int, bytes]:
+    """Fills every level of a volume from the pages of files.
 
     Args:
         context: Of the child process.
         connection: Path of the connection file.
-        files: As tiff_source.find_files found them.
+        source: The path that was asked for, for messages.
+        stack: What is there, as readers.folder.scan found it.
         volume: The volume, made and not finished.
-        classes: For labels: the values that may occur.
+        labels: For labels: what makes class values of their numbers.
 
     Returns:
-        Bytes of voxels read, and the GreyStatistics of an image.
+        Bytes of voxels read; of labels the voxels that are not labelled; of an image its
+        GreyStatistics.
 
     Raises:
         InvalidArgumentError: The files changed since they were looked at, or a page is damaged or
-            holds a value that is not in the class table.
+            holds a number that has no meaning or could have two.
         JobCancelledError: The parent asked to stop.
     """
-    stack = tiff_source.scan([Path(file) for file in files], context.check)
+    dtype = stack.dtype if labels is None else np.dtype(np.uint8)
     with _volume(connection, volume) as target:
-        if (stack.shape, stack.dtype) != (target.shape(), target.dtype):
+        if (stack.shape, dtype) != (target.shape(), target.dtype):
             raise InvalidArgumentError(
-                f"{files[0]} changed while it was imported: {volume} was made for other pages. "
+                f"{source} changed while it was imported: {volume} was made for other pages. "
                 "Import it again.",
                 name=volume,
             )
-        pages, meter = stack.pages(), GreyMeter()
-        pages = measured(pages, meter) if classes is None else checked(pages, classes, files[0])
+        meter = GreyMeter()
+        pages = measured(stack.pages(), meter) if labels is None else translated(stack, labels)
         slabs.write_pages(target, pages, _Reports(context, "reading"))
+        if labels is not None:
+            labels.finish()
         build_pyramid(target, _Reports(context, "pyramid"))
-        read = stack.shape[0] * stack.shape[1] * stack.shape[2] * stack.dtype.itemsize
-        return read, meter.statistics().SerializeToString()
+        left = labels.not_labelled if labels else 0
+        grey = meter.statistics().SerializeToString()
+        return prod(stack.shape) * stack.dtype.itemsize, left, grey
 
 
 def run_export(
-    context: ChildContext, *, connection: str, volume: str, path: str, file_format: str
+    context: ChildContext,
+    *,
+    connection: str,
+    volume: str,
+    path: str,
+    file_format: str,
+    palette: dict[int, str],
 ) -> int:
     """Writes a volume to a path that does not exist yet.
 
@@ -84,6 +101,7 @@ def run_export(
         volume: The volume, complete.
         path: The temporary path to write.
         file_format: "tiff" or "ome-zarr".
+        palette: Colours (#rrggbb) by class.
 
     Returns:
         Bytes on disk.
@@ -95,5 +113,5 @@ def run_export(
     with _volume(connection, volume) as source:
         source.ready()
         if file_format == "tiff":
-            return tiff_target.write(source, Path(path), reports)
+            return tiff_target.write(source, Path(path), reports, colors=palette)
         return ome_zarr_target.write(source, Path(path), reports)

@@ -1,9 +1,5 @@
-"""Checks an export before there is a job, and puts what it wrote in its place."""
+"""Checks an export before there is a job."""
 
-import errno
-import json
-import os
-import shutil
 from pathlib import Path
 
 from biosegment.client import arrays, names
@@ -11,14 +7,19 @@ from biosegment.client.complete import check_complete
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.client.stubs import AsyncStubs
 from biosegment.ingest import tiff_target
-from biosegment.ingest.roots import Roots, taken
-from biosegment.v1 import jobs_pb2, storage_pb2
+from biosegment.ingest.looks import Looks
+from biosegment.ingest.roots import Roots
+from biosegment.v1 import jobs_pb2, registry_pb2, storage_pb2
 
-FORMATS = ("tiff", "ome-zarr")
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+FORMATS = {"tiff": (".tif", ".tiff"), "ome-zarr": (".zarr",)}
+"""Endings of names by format; a name without one is as good."""
+# More than a project can have.
+_CLASSES = 1000
 
 
-async def plan(stubs: AsyncStubs, roots: Roots, parent: str, spec: jobs_pb2.ExportSpec) -> None:
+async def plan(
+    stubs: AsyncStubs, looks: Looks, roots: Roots, parent: str, spec: jobs_pb2.ExportSpec
+) -> None:
     """Checks everything about an export that can be known beforehand.
 
     Raises:
@@ -37,109 +38,29 @@ async def plan(stubs: AsyncStubs, roots: Roots, parent: str, spec: jobs_pb2.Expo
             f'"{spec.format[:40]}" is not a format to export; use {" or ".join(FORMATS)}.',
             field="spec.format",
         )
-    roots.new(spec.destination_path)
+    _check_ending(spec)
+    await looks.run("check_new", path=spec.destination_path, roots=roots)
     answer = await stubs.storage.GetVolume(storage_pb2.GetVolumeRequest(name=spec.volume))
     volume = check_complete(answer.volume)
     if spec.format == "tiff":
         tiff_target.check(volume, arrays.dtype_of(volume.data_type))
 
 
-def _id(job: str) -> str:
-    return job.rpartition("/")[2]
+def _check_ending(spec: jobs_pb2.ExportSpec) -> None:
+    suffix = Path(spec.destination_path).suffix
+    endings = FORMATS[spec.format]
+    if suffix and suffix.lower() not in endings:
+        raise InvalidArgumentError(
+            f"{spec.destination_path[:200]} ends in {suffix[:20]}, but would be {spec.format}; "
+            f"give it a name that ends in {' or '.join(endings)}, or another --format.",
+            field="spec.destination_path",
+        )
 
 
-def draft_path(destination: Path, job: str, attempt: int) -> Path:
-    """The temporary path of one attempt, beside the destination.
-
-    Args:
-        destination: Where the export will be.
-        job: projects/p/jobs/j
-        attempt: Of the job.
-    """
-    return destination.with_name(f".{destination.name}.{_id(job)}-{attempt}.part")
-
-
-def remove_drafts(destination: Path, job: str) -> None:
-    """Removes what attempts of a job left beside the destination."""
-    ours = f".{destination.name}.{_id(job)}-"
-    for path in destination.parent.iterdir() if destination.parent.is_dir() else ():
-        if path.name.startswith(ours) and path.suffix == ".part":
-            remove(path)
-
-
-def remove(path: Path) -> None:
-    """Removes a file or folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def place(draft: Path, destination: Path, job: str, size: int) -> None:
-    """Puts a finished draft at its destination.
-
-    What it is, is noted beside it before: an attempt that is killed right afterwards has told
-    nobody, and the next one knows the output for its own job's.
-
-    Args:
-        draft: File or folder; gone afterwards.
-        destination: Beside it.
-        job: projects/p/jobs/j
-        size: Bytes on disk.
-
-    Raises:
-        AlreadyExistsError: Something else came there meanwhile.
-    """
-    if placed(destination, job) is not None:
-        remove(draft)  # By an attempt that had lost its lease.
-        return
-    note = _note(destination, job)
-    note.write_text(json.dumps({"size": size, "identity": _identity(draft)}))
-    try:
-        _move(draft, destination)
-    except OSError:
-        note.unlink(missing_ok=True)
-        if os.path.lexists(destination):
-            raise taken(str(destination)) from None
-        raise
-
-
-def placed(destination: Path, job: str) -> int | None:
-    """Bytes on disk of what an attempt of the job has put there; None if none has."""
-    try:
-        noted = json.loads(_note(destination, job).read_text())
-        ours = noted["identity"] == _identity(destination)
-        return int(noted["size"]) if ours else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def forget(destination: Path, job: str) -> None:
-    """Removes the note of what the job has put there, once nobody will ask for it."""
-    _note(destination, job).unlink(missing_ok=True)
-
-
-def _note(destination: Path, job: str) -> Path:
-    return destination.with_name(f".{destination.name}.{_id(job)}.placed")
-
-
-def _identity(path: Path) -> list[int]:
-    # The number of a file that was deleted is soon given to another one, hence the time.
-    status = path.lstat()
-    return [status.st_ino, status.st_mtime_ns]
-
-
-def _move(draft: Path, destination: Path) -> None:
-    """Renames without replacing anything; a folder with something in it is never replaced."""
-    if not draft.is_dir():
-        try:
-            os.link(draft, destination)
-        except OSError as error:
-            if error.errno not in _NO_LINKS or os.path.lexists(destination):
-                raise
-        else:
-            draft.unlink()
-            return
-    elif os.path.lexists(destination):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(destination))
-    draft.rename(destination)
+async def palette(stubs: AsyncStubs, volume: str) -> dict[int, str]:
+    """Colours (#rrggbb) of the classes of a project by value, for its label volumes."""
+    project = volume.partition("/volumes/")[0]
+    answer = await stubs.registry.ListLabelClasses(
+        registry_pb2.ListLabelClassesRequest(parent=project, page_size=_CLASSES)
+    )
+    return {label.value: label.color for label in answer.label_classes if label.color}

@@ -1,19 +1,19 @@
 """Checks an import before there is a job."""
 
-import asyncio
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
-
-import numpy as np
+from math import prod
 
 from biosegment.client import names
 from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from biosegment.client.geometry import shape_of, shape_proto
+from biosegment.client.label_values import LabelReader, ValueRule
 from biosegment.client.stubs import AsyncStubs
-from biosegment.ingest import class_check, tiff_source, voxel_size
+from biosegment.ingest import voxel_size
+from biosegment.ingest.looks import Looks, Source
+from biosegment.ingest.readers.base import Reading, Stack
 from biosegment.ingest.roots import Roots
-from biosegment.ingest.tiff_source import TiffStack
 from biosegment.v1 import jobs_pb2, registry_pb2, storage_pb2, types_pb2
 
 FORMATS = {
@@ -23,6 +23,8 @@ FORMATS = {
 }
 # So many voxels of labels are checked before the answer; the job checks all.
 _CHECKED_VOXELS = 2 << 30
+# More than a project can have.
+_CLASSES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,42 @@ class ImportPlan:
     Attributes:
         spec: As asked, with the voxel size filled in.
         preview: What it will make.
+        warnings: What whoever imports should know, in sentences.
     """
 
     spec: jobs_pb2.ImportSpec
     preview: jobs_pb2.ImportResult
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What imports may read, and the processes that look at it.
+
+    Attributes:
+        looks: The processes.
+        roots: The allowed folders.
+        key: What proves that somebody may read other files; None where nobody can.
+    """
+
+    looks: Looks
+    roots: Roots
+    key: bytes | None = None
+
+    async def look(self, spec: jobs_pb2.ImportSpec) -> Stack:
+        """Finds and scans the source of an import.
+
+        Raises:
+            InvalidArgumentError: It cannot be read.
+            PathNotAllowedError: It lies outside the roots.
+            FailedPreconditionError: The file system does not answer.
+        """
+        reading = Reading.from_spec(spec)
+        source = Source(self.roots, spec.volume, spec.grant, self.key)
+        stack: Stack = await self.looks.run(
+            "scan", path=spec.source_path, source=source, reading=reading
+        )
+        return stack
 
 
 def label_view(dataset: str) -> str:
@@ -64,30 +98,16 @@ def request_id(job: str, volume: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{job}/{volume}"))
 
 
-async def look(path: str, roots: Roots) -> TiffStack:
-    """Finds and scans a source.
-
-    Raises:
-        InvalidArgumentError: It cannot be read.
-        PathNotAllowedError: It lies outside the roots.
-    """
-
-    def scan() -> TiffStack:
-        return tiff_source.scan(tiff_source.find_files(roots.existing(path), roots.existing))
-
-    return await asyncio.to_thread(scan)
-
-
 async def known_classes(stubs: AsyncStubs, project: str) -> list[int]:
     """Values in a project's class table."""
     answer = await stubs.registry.ListLabelClasses(
-        registry_pb2.ListLabelClassesRequest(parent=project)
+        registry_pb2.ListLabelClassesRequest(parent=project, page_size=_CLASSES)
     )
     return [label.value for label in answer.label_classes]
 
 
 async def plan(
-    stubs: AsyncStubs, roots: Roots, parent: str, spec: jobs_pb2.ImportSpec
+    stubs: AsyncStubs, sources: Sources, parent: str, spec: jobs_pb2.ImportSpec
 ) -> ImportPlan:
     """Checks everything about an import that can be known beforehand.
 
@@ -115,15 +135,19 @@ async def plan(
         if names.project_of(name) != parent:
             raise InvalidArgumentError(f"{name} does not belong to {parent}.", name=name)
     await stubs.registry.GetProject(registry_pb2.GetProjectRequest(name=parent))
-    await _refuse_volume(stubs, spec.volume)
+    if target == "labels":
+        await _refuse_volume(stubs, spec.volume)
     given = spec.voxel_size if spec.HasField("voxel_size") else None
     if target == "dataset":
-        stack = await _plan_dataset(stubs, roots, spec)
-        size = voxel_size.decide(given, stack.voxel_size, spec.source_path)
+        stack = await _plan_dataset(stubs, sources, spec)
+        size, doubts = voxel_size.decide(given, stack.voxel_size, spec.source_path)
     else:
-        stack, known_size = await _plan_labels(stubs, roots, parent, spec)
-        size = given or known_size
-        voxel_size.decide(size, stack.voxel_size, spec.source_path)
+        stack, size = await _plan_labels(stubs, sources, parent, spec)
+        if given is not None:
+            size, _ = voxel_size.decide(given, stack.voxel_size, spec.source_path)
+        doubts = voxel_size.compare(
+            (size.z, size.y, size.x), stack.voxel_size, spec.source_path, owner
+        )
     resolved = jobs_pb2.ImportSpec()
     resolved.CopyFrom(spec)
     resolved.voxel_size.CopyFrom(size)
@@ -131,12 +155,12 @@ async def plan(
         volume=spec.volume,
         shape=shape_proto(stack.shape),
         voxel_size=size,
-        voxel_bytes=stack.dtype.itemsize * stack.shape[0] * stack.shape[1] * stack.shape[2],
+        voxel_bytes=prod(stack.shape) * (stack.dtype.itemsize if target == "dataset" else 1),
     )
-    return ImportPlan(resolved, preview)
+    return ImportPlan(resolved, preview, (*stack.warnings, *doubts))
 
 
-async def _plan_dataset(stubs: AsyncStubs, roots: Roots, spec: jobs_pb2.ImportSpec) -> TiffStack:
+async def _plan_dataset(stubs: AsyncStubs, sources: Sources, spec: jobs_pb2.ImportSpec) -> Stack:
     view = label_view(spec.dataset.name)
     if view == spec.volume:
         raise InvalidArgumentError(
@@ -148,19 +172,20 @@ async def _plan_dataset(stubs: AsyncStubs, roots: Roots, spec: jobs_pb2.ImportSp
         stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=spec.dataset.name)),
         spec.dataset.name,
     )
-    await _refuse_volume(stubs, view)
-    return await look(spec.source_path, roots)
+    for volume in (spec.volume, view):
+        await _refuse_volume(stubs, volume)
+    return await sources.look(spec)
 
 
 async def _plan_labels(
-    stubs: AsyncStubs, roots: Roots, parent: str, spec: jobs_pb2.ImportSpec
-) -> tuple[TiffStack, types_pb2.VoxelSize]:
+    stubs: AsyncStubs, sources: Sources, parent: str, spec: jobs_pb2.ImportSpec
+) -> tuple[Stack, types_pb2.VoxelSize]:
     answer = await stubs.registry.GetDataset(
         registry_pb2.GetDatasetRequest(name=spec.labels.dataset)
     )
     dataset = answer.dataset
     classes = await known_classes(stubs, parent)
-    stack = await look(spec.source_path, roots)
+    stack = await sources.look(spec)
     wanted = shape_of(dataset.shape)
     if stack.shape != wanted:
         got, want = (" × ".join(map(str, shape)) for shape in (stack.shape, wanted))
@@ -169,15 +194,24 @@ async def _plan_labels(
             "must have the extent of their data set.",
             path=spec.source_path,
         )
-    if stack.dtype != np.dtype("u1"):
-        raise InvalidArgumentError(
-            f"{spec.source_path} holds {stack.dtype.name}; labels are class values of 8 bit.",
-            path=spec.source_path,
-        )
-    await asyncio.to_thread(
-        class_check.check_all, stack.pages(), classes, spec.source_path, voxels=_CHECKED_VOXELS
+    await sources.looks.run(
+        "check_classes",
+        path=spec.source_path,
+        stack=stack,
+        labels=label_reader(spec, classes),
+        voxels=_CHECKED_VOXELS,
     )
     return stack, dataset.voxel_size
+
+
+def label_reader(spec: jobs_pb2.ImportSpec, classes: Iterable[int]) -> LabelReader:
+    """What makes class values of the numbers in label files.
+
+    Raises:
+        InvalidArgumentError: A mapping leads to no class.
+    """
+    rules = [ValueRule.from_proto(mapping) for mapping in spec.labels.mappings]
+    return LabelReader(classes, rules, source=spec.source_path)
 
 
 async def _refuse_volume(stubs: AsyncStubs, name: str) -> None:
@@ -190,11 +224,7 @@ async def _refuse(look_up: Awaitable[object], name: str) -> None:
         await look_up
     except NotFoundError:
         return
+    kind = names.KINDS[names.DATASET if "/datasets/" in name else names.VOLUME].what
     raise AlreadyExistsError(
-        f"There is already a {name}; take another name, or delete it first.", name=name
+        f'There is already a {kind} "{names.short(name)}"; take another name.', name=name
     )
-
-
-def files_of(stack: TiffStack) -> list[str]:
-    """The files of a stack, for the child process."""
-    return [str(file) for file in stack.files]

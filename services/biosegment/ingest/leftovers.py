@@ -1,10 +1,9 @@
 """What ended imports and exports left: a job may end while no attempt is there to tidy up."""
 
-import asyncio
-
-from biosegment.client.errors import DomainError, NotFoundError
+from biosegment.client.errors import NotFoundError
 from biosegment.client.stubs import AsyncStubs
-from biosegment.ingest import exports, imports
+from biosegment.ingest import imports
+from biosegment.ingest.looks import Looks
 from biosegment.ingest.roots import Roots
 from biosegment.runtime.bus import Message
 from biosegment.v1 import events_pb2, jobs_pb2, storage_pb2
@@ -28,9 +27,10 @@ async def remove_volumes(stubs: AsyncStubs, job: jobs_pb2.Job) -> None:
 class Leftovers:
     """Tidies up after jobs by the events of their ends."""
 
-    def __init__(self, stubs: AsyncStubs, destinations: Roots) -> None:
+    def __init__(self, stubs: AsyncStubs, destinations: Roots, looks: Looks) -> None:
         self._stubs = stubs
         self._destinations = destinations
+        self._looks = looks
 
     async def on_ended(self, message: Message) -> None:
         """Handles the event of a job's end; repeats do no harm."""
@@ -49,16 +49,10 @@ class Leftovers:
             await remove_volumes(self._stubs, job)
 
     async def _after_export(self, job: jobs_pb2.Job) -> None:
-        try:
-            destination = self._destinations.inside(job.export_spec.destination_path)
-        except DomainError:
-            return  # The folder is no longer allowed.
-
-        def tidy() -> None:
-            exports.remove_drafts(destination, job.name)
-            # One that failed or was cancelled after its output was there may be retried.
-            done = job.state == jobs_pb2.JOB_STATE_SUCCEEDED
-            if done or exports.placed(destination, job.name) is None:
-                exports.forget(destination, job.name)
-
-        await asyncio.to_thread(tidy)
+        await self._looks.run(
+            "tidy",
+            path=job.export_spec.destination_path,
+            roots=self._destinations,
+            job=job.name,
+            done=job.state == jobs_pb2.JOB_STATE_SUCCEEDED,
+        )

@@ -20,9 +20,9 @@ _REQUEST_KEY = "request_id"
 class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     """Import and export."""
 
-    def __init__(self, stubs: AsyncStubs, import_roots: Roots, export_roots: Roots) -> None:
+    def __init__(self, stubs: AsyncStubs, sources: imports.Sources, export_roots: Roots) -> None:
         self._stubs = stubs
-        self._import_roots = import_roots
+        self._sources = sources
         self._export_roots = export_roots
 
     async def StartImport(
@@ -30,24 +30,28 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     ) -> pb.StartImportResponse:
         """Checks an import and starts it."""
         try:
-            plan = await imports.plan(self._stubs, self._import_roots, request.parent, request.spec)
+            plan = await imports.plan(self._stubs, self._sources, request.parent, request.spec)
         except AlreadyExistsError:
             job = await self._earlier(request.parent, request.request_id)
             if job is None:
                 raise
             return pb.StartImportResponse(job=job)
         if request.validate_only:
-            return pb.StartImportResponse(preview=plan.preview)
-        job = jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_IMPORT, import_spec=plan.spec)
+            return pb.StartImportResponse(preview=plan.preview, warnings=plan.warnings)
+        job = jobs_pb2.Job(
+            kind=jobs_pb2.JOB_KIND_IMPORT, import_spec=plan.spec, warnings=plan.warnings
+        )
         job = await self._create(request.parent, request.request_id, job)
-        return pb.StartImportResponse(job=job, preview=plan.preview)
+        return pb.StartImportResponse(job=job, preview=plan.preview, warnings=plan.warnings)
 
     async def StartExport(
         self, request: pb.StartExportRequest, context: _Context
     ) -> pb.StartExportResponse:
         """Checks an export and starts it."""
         try:
-            await exports.plan(self._stubs, self._export_roots, request.parent, request.spec)
+            await exports.plan(
+                self._stubs, self._sources.looks, self._export_roots, request.parent, request.spec
+            )
         except AlreadyExistsError:
             earlier = await self._earlier(request.parent, request.request_id)
             if earlier is None:

@@ -20,7 +20,13 @@ class IngestSettings(ServiceSettings):
         default=(), description="Folders that exports may write to, separated like PATH"
     )
 
-    @field_validator("import_roots", "export_roots", mode="before")
+    own_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        description="Folders of the platform itself, where nothing is ever imported from or "
+        "exported to, separated like PATH",
+    )
+
+    @field_validator("import_roots", "export_roots", "own_folders", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

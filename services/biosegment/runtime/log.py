@@ -5,9 +5,11 @@ import sys
 
 import structlog
 
+from biosegment.runtime.flood import Flood, short
+
 
 def configure(service: str, level: str, form: str) -> None:
-    """Sends every log line of the process to stderr.
+    """Sends every log line of the process to stderr, within the bounds of ``runtime.flood``.
 
     Args:
         service: Bound to each line.
@@ -37,10 +39,12 @@ def configure(service: str, level: str, form: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                short,
                 renderer,
             ],
         )
     )
+    handler.addFilter(Flood())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -59,9 +59,8 @@ class Volumes:
                 unfinished = entry.volume.state == storage_pb2.VOLUME_STATE_WRITING
                 if not (replace_unfinished and unfinished):
                     raise AlreadyExistsError(
-                        f"There is already a volume {asked.name}"
-                        f"{', not finished yet' if unfinished else ''}; take another name, or "
-                        "delete it first.",
+                        f'There is already a volume "{names.short(asked.name)}"'
+                        f"{', not finished yet' if unfinished else ''}; take another name.",
                         name=asked.name,
                     )
                 await self._remove(there)
@@ -100,10 +99,7 @@ class Volumes:
             The volumes, and the last name of the page if there are more.
         """
         found: list[storage_pb2.Volume] = []
-        listed = await self._store.keys(f"{project}/index/")
-        for name in sorted(
-            {names.VOLUME.format(project, key.rpartition(".")[0]) for key in listed}
-        ):
+        for name in await self._names(project):
             if name <= after:
                 continue
             if len(found) == size:
@@ -213,6 +209,11 @@ class Volumes:
     def _open_spec(self, place: Place, volume: storage_pb2.Volume, level: int) -> dict[str, Any]:
         return layout.open_spec(self._store.spec(place.level_path(level)), volume, level)
 
+    async def _names(self, project: str) -> list[str]:
+        """The full names of a project's volumes, in order."""
+        listed = await self._store.keys(f"{project}/index/")
+        return sorted({names.VOLUME.format(project, key.rpartition(".")[0]) for key in listed})
+
     async def _find(self, name: str) -> tuple[Place, layout.Entry] | None:
         for volume_format in EXTENSIONS:
             place = place_of(name, volume_format)
@@ -224,7 +225,8 @@ class Volumes:
     async def _require(self, name: str) -> tuple[Place, layout.Entry]:
         found = await self._find(name)
         if found is None:
-            raise NotFoundError(f"The store has no volume {name}.", name=name)
+            project, _ = names.parse(names.VOLUME, name)
+            raise names.not_found(names.VOLUME, name, await self._names(project))
         return found
 
     async def _save(self, place: Place, entry: layout.Entry) -> None:

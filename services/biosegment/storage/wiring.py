@@ -3,6 +3,7 @@
 from biosegment.runtime.app import App
 from biosegment.runtime.events import EventConsumer
 from biosegment.storage import address, start
+from biosegment.storage.hold import Hold
 from biosegment.storage.painter import Painter
 from biosegment.storage.servicer import StorageServicer
 from biosegment.storage.settings import StorageSettings
@@ -15,10 +16,15 @@ _PATIENCE_SECONDS = 15.0
 
 
 async def setup(app: App, settings: StorageSettings) -> None:
-    """Adds servicer, painter and sweep."""
+    """Takes the store; adds servicer, painter and sweep."""
     base = address.base_spec(settings.store, settings.store_endpoint, settings.store_region)
     store = Store(base)
     probe = await start.probe(store, patience_seconds=_PATIENCE_SECONDS)
+    hold = Hold(store, settings.store_session, settings.store_sessions)
+    await hold.take()
+    app.on_close(hold.release)
+    if hold.beats:
+        app.add_loop("hold", hold.keep)
     volumes = Volumes(store)
     app.add_servicer(
         storage_pb2_grpc.add_StorageServiceServicer_to_server,

@@ -24,7 +24,9 @@ def run(
     import_roots: list[Path] | None,
     export_roots: list[Path] | None,
     log_level: str,
+    log_megabytes: float,
     store: str | None,
+    take_store: bool,
     store_endpoint: str,
     store_region: str,
 ) -> None:
@@ -43,27 +45,31 @@ def run(
         import_roots=import_roots or defaults.import_roots,
         export_roots=export_roots or defaults.export_roots,
         log_level=log_level,
+        log_bytes=int(log_megabytes * (1 << 20)),
         store=store,
+        take_store=take_store,
         store_endpoint=store_endpoint,
         store_region=store_region,
     )
     if host not in _LOOPBACK:
         tell(f"Others can reach the gateway at {host}. Its traffic, token included, is plain HTTP.")
     tell(f"Starting the platform on {options.home} …")
+    platform = Platform(options)
     # SIGINT too: a shell that starts a program in the background has it ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        with Platform(options) as platform:
+        platform.start(told=lambda line: tell(f"  {line}"))
+        try:
             _announce(session, platform)
-            try:
-                platform.wait()
-            except KeyboardInterrupt:
-                tell("\nStopping …")
-            finally:
-                # From here on nothing interrupts the orderly stop.
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            platform.wait()
+        except KeyboardInterrupt:
+            tell("\nStopping …")
+        finally:
+            # From here on nothing interrupts the orderly stop.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            platform.stop()
     except KeyboardInterrupt:
         tell("\nStopped before it was up.")
 

@@ -9,23 +9,24 @@ import sys
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from biosegment.cli.up import nats
 from biosegment.cli.up.home import Home
-from biosegment.cli.up.ports import free_ports, listening
-from biosegment.cli.up.process import Spec
+from biosegment.cli.up.ports import kept_ports, listening
+from biosegment.cli.up.process import LOG_BYTES, Spec
 from biosegment.cli.up.supervisor import Supervisor
 from biosegment.client.connection import SERVICES, Connection, default_home
 from biosegment.client.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
 
 START_SECONDS = 90.0
 _FIRST_PROJECT = "projects/default"
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked for, not bound to
 _STAGES = {"registry": 1, "storage": 1, "ingest": 2, "acquisition": 2, "training": 2}
-_STAGES |= {"inference": 2, "gateway": 3}
+_STAGES |= {"inference": 2, "gateway": 2}
 _NEEDED = (
     "nats",
     "sqlalchemy",
@@ -54,8 +55,11 @@ class Options:
         import_roots: Folders that imports may read from.
         export_roots: Folders that exports may write to.
         log_level: debug, info, warning or error.
+        log_bytes: Of the log files of each process, at most.
         store: Where the arrays lie, a folder or s3://bucket/prefix; None means where they were the
             last time, else in the home.
+        take_store: Whether the arrays are this home's from now on, wherever they were noted and
+            whoever used them last.
         store_endpoint: Address of an S3-compatible server; empty means as the environment says.
         store_region: Region of the bucket; empty means as the environment says.
         environment: Further settings of the services, such as BIOSEGMENT_LEASE_SECONDS.
@@ -67,7 +71,9 @@ class Options:
     import_roots: Sequence[Path] = field(default_factory=_own_roots)
     export_roots: Sequence[Path] = field(default_factory=_own_roots)
     log_level: str = "info"
+    log_bytes: int = LOG_BYTES
     store: str | None = None
+    take_store: bool = False
     store_endpoint: str = ""
     store_region: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -87,13 +93,25 @@ class Platform:
         self._connection: Connection | None = None
         self._store: str | None = None
         self._supervisor: Supervisor | None = None
+        self._was_up = False
+        self._session = ""
 
-    def start(self, timeout: float = START_SECONDS) -> None:
+    def start(
+        self, timeout: float = START_SECONDS, told: Callable[[str], None] = lambda _text: None
+    ) -> None:
         """Starts every process and returns once all are healthy.
+
+        A home that is made here and does not come up is removed again, but for its logs.
+
+        Args:
+            timeout: Seconds.
+            told: Called with a line on each step, from another thread.
 
         Raises:
             FailedPreconditionError: A part is not installed, a platform runs on this home, or the
                 store cannot be used.
+            InvalidArgumentError: The home cannot be made.
+            NotFoundError: A folder that files may come from or go to is not there.
             DeadlineError: Something was not healthy within the timeout.
             UnavailableError: A process keeps ending; the message has the end of its log.
         """
@@ -101,11 +119,17 @@ class Platform:
         server = nats.find_server()
         self.home.lock()
         try:
-            self._store = self.home.place_of_store(self.options.store)
-            self._supervisor = Supervisor(self._specs(server), self.home.logs)
+            take, arrays = self.options.take_store, self.home.arrays
+            store = arrays.place(self.options.store, take=take)
+            specs = self._specs(server, store, told)
+            self._supervisor = Supervisor(
+                specs, self.home.logs, log_bytes=self.options.log_bytes, told=told
+            )
             self._supervisor.start(timeout)
-            self.home.keep_place_of_store(self._store)
+            arrays.keep_place(store)
+            arrays.keep_session(store, self._session)
             self._make_first_project()
+            self._was_up = True
         except BaseException:
             self.stop()
             raise
@@ -197,27 +221,38 @@ class Platform:
     def _clean_up(self) -> None:
         self._supervisor = None
         self._connection = None
-        self.home.connection.unlink(missing_ok=True)
+        if self.home.is_locked:
+            self.home.connection.unlink(missing_ok=True)
+            if not self._was_up:
+                self.home.discard()
         self.home.unlock()
 
-    def _specs(self, server: str) -> list[Spec]:
+    def _specs(self, server: str, store: str, told: Callable[[str], None]) -> list[Spec]:
         options, home = self.options, self.home
-        bus_port, gateway_port, *ports = free_ports(2 + len(SERVICES))
-        gateway_port = options.gateway_port or gateway_port
+        roots = {
+            "BIOSEGMENT_IMPORT_ROOTS": _joined(options.import_roots),
+            "BIOSEGMENT_EXPORT_ROOTS": _joined(options.export_roots),
+        }
+        names = ["nats", *SERVICES, *(() if options.gateway_port else ("gateway",))]
+        ports, lost = kept_ports(home.ports, names)
+        for name in lost:
+            told(f"The port that {name} had is taken; it is at {ports[name]} now.")
+        bus_port, gateway_port = ports["nats"], ports.get("gateway", options.gateway_port)
         bus_token = home.secret("bus-token")
         host = f"[{options.host}]" if ":" in options.host else options.host
         connection = Connection(
             token=home.secret("token"),
-            addresses={
-                name: f"127.0.0.1:{port}" for name, port in zip(SERVICES, ports, strict=True)
-            },
-            gateway_url=f"http://{host}:{gateway_port}",
+            addresses={name: f"127.0.0.1:{ports[name]}" for name in SERVICES},
+            gateway_url=f"http://{_reachable(options.host)}:{gateway_port}",
         )
         if listening(options.host, gateway_port):
             raise FailedPreconditionError(
                 f"Port {gateway_port} of {options.host} is taken; choose another with "
                 "--gateway-port (0 means any free one)."
             )
+        home.prepare_record()
+        self._store = store
+        self._session, known = home.arrays.begin_session(store, take=options.take_store)
         connection.save(home.connection)
         self._connection = connection
         config = nats.write_config(home.nats, bus_port, bus_token)
@@ -225,11 +260,15 @@ class Platform:
             "BIOSEGMENT_NATS_URL": f"nats://{bus_token}@127.0.0.1:{bus_port}",
             "BIOSEGMENT_CONNECTION": str(home.connection),
             "BIOSEGMENT_DATABASE_URL": f"sqlite+aiosqlite:///{home.database}",
-            "BIOSEGMENT_STORE": self.store,
+            "BIOSEGMENT_STORE": store,
+            "BIOSEGMENT_STORE_SESSION": self._session,
+            "BIOSEGMENT_STORE_SESSIONS": known,
             "BIOSEGMENT_STORE_ENDPOINT": options.store_endpoint,
             "BIOSEGMENT_STORE_REGION": options.store_region,
-            "BIOSEGMENT_IMPORT_ROOTS": _joined(options.import_roots),
-            "BIOSEGMENT_EXPORT_ROOTS": _joined(options.export_roots),
+            **roots,
+            "BIOSEGMENT_OWN_FOLDERS": os.pathsep.join(
+                [str(home.folder), *([] if "://" in store else [store])]
+            ),
             "BIOSEGMENT_GATEWAY_LISTEN": f"{host}:{gateway_port}",
             "BIOSEGMENT_LOG_LEVEL": options.log_level,
             "PYTHONUNBUFFERED": "1",
@@ -314,6 +353,12 @@ def _answers(url: str, seconds: float) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, http.client.HTTPException, OSError):
         return False
+
+
+def _reachable(host: str) -> str:
+    """The host of an address that listens on the given one, as it stands in a URL."""
+    host = _WILDCARDS.get(host, host)
+    return f"[{host}]" if ":" in host else host
 
 
 def _joined(roots: Sequence[Path]) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_MAX_LOG_BYTES = 10 << 20
+LOG_BYTES = 9 << 20
+"""Of the log files of one process, by default."""
 _LOOK_SECONDS = 0.1
+_CATCHES = 5
+_END_BYTES = 4096
 _LAUNCHER = Path(__file__).with_name("launch.py")
 
 
@@ -45,12 +49,14 @@ class Spec:
 class Process:
     """A running, or dead, instance of a Spec.
 
-    Used by one thread, except for ``pid``, ``kill`` and ``note``.
+    Used by one thread, except for ``pid``, ``kill``, ``note`` and ``trim_log``.
     """
 
-    def __init__(self, spec: Spec, log: Path) -> None:
+    def __init__(self, spec: Spec, log: Path, log_bytes: int = LOG_BYTES) -> None:
+        """Takes what to run, and where its output goes: at most so many bytes in two files."""
         self.spec = spec
         self.log = log
+        self._log_bytes = log_bytes
         self._running: subprocess.Popen[bytes] | None = None
         self._killed = False
 
@@ -118,19 +124,34 @@ class Process:
             log.write(f"{text}\n")
 
     def last_lines(self, count: int = 5) -> str:
-        """The end of its log file."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(max(0, self.log.stat().st_size - 4096))
-                lines = file.read().decode(errors="replace").splitlines()
-        except OSError:
-            return ""
+        """The end of its log."""
+        lines: list[str] = []
+        for path in (self.log, self._older):
+            if len(lines) < count:
+                lines = [*_end_of(path), *lines]
         return "\n".join(lines[-count:])
 
-    def rotate_log(self) -> None:
-        """Sets a log file aside that has grown large. Called before the first start."""
-        if self.log.exists() and self.log.stat().st_size > _MAX_LOG_BYTES:
-            self.log.replace(self.log.with_name(self.log.name + ".1"))
+    def trim_log(self) -> None:
+        """Sets the log aside once it fills its half of the bytes; the part before goes.
+
+        The process writes into the same file all the while, at its end, and need not know.
+        """
+        try:
+            with self.log.open("rb") as log:
+                if os.fstat(log.fileno()).st_size <= self._log_bytes // 2:
+                    return
+                with contextlib.suppress(OSError), self._older.open("wb") as older:
+                    # The disk may be full: then the log only begins anew. What is written while
+                    # this reads is read as well, so that next to nothing is lost in between.
+                    for _ in range(_CATCHES):
+                        shutil.copyfileobj(log, older)
+            os.truncate(self.log, 0)
+        except OSError:
+            return
+
+    @property
+    def _older(self) -> Path:
+        return self.log.with_name(self.log.name + ".1")
 
     def _spawn(self, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
         launcher = (sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()))
@@ -143,3 +164,12 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+
+def _end_of(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _END_BYTES))
+            return file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []

@@ -3,14 +3,16 @@
 One thread owns every process: the kernel ties a child to the *thread* that started it.
 """
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from biosegment.cli.up import watch
-from biosegment.cli.up.process import Process, Spec
+from biosegment.cli.up.process import LOG_BYTES, Process, Spec
 from biosegment.client.errors import (
     DeadlineError,
     FailedPreconditionError,
@@ -22,6 +24,9 @@ _POLL_SECONDS = 0.1
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
 _AFTERWARDS_SECONDS = 70.0
 _KILL_SECONDS = 5.0
+_TRIM_SECONDS = 0.2
+OWN_LOG = "up.log"
+"""What was started, what ended and with which status, and why all was stopped."""
 CANNOT_START = 2
 """Exit status by which a service says that it would fail the same way next time. Once all is up it
 counts as any other end: what is refused now was granted before."""
@@ -36,6 +41,7 @@ class _Tended:
         self._crashes: deque[float] = deque()
         self.due: float | None = None
         self.settled = False
+        self.began = 0.0
 
     def is_settled(self) -> bool:
         """Whether it has been ready since it was last started."""
@@ -63,6 +69,8 @@ class Supervisor:
         crash_limit: int = 5,
         crash_window: float = 60.0,
         stop_seconds: float = 15.0,
+        log_bytes: int = LOG_BYTES,
+        told: Callable[[str], None] = lambda _text: None,
     ) -> None:
         """Makes the supervisor; nothing runs yet.
 
@@ -72,11 +80,16 @@ class Supervisor:
             crash_limit: So many ends of one process within the window, and all is stopped.
             crash_window: Seconds.
             stop_seconds: How long a process may take to obey SIGTERM.
+            log_bytes: Of the logs of each process, in two files, while it runs too.
+            told: Called with a line on each step of the start, by the supervisor's thread.
         """
         self._tended = {
-            spec.name: _Tended(Process(spec, logs / f"{spec.name}.log"), crash_window)
+            spec.name: _Tended(Process(spec, logs / f"{spec.name}.log", log_bytes), crash_window)
             for spec in specs
         }
+        self._log = logs / OWN_LOG
+        self._log_bytes = log_bytes
+        self._told = told
         self._stages = sorted({spec.stage for spec in specs})
         self._crash_limit = crash_limit
         self._crash_window = crash_window
@@ -87,6 +100,7 @@ class Supervisor:
         self._ended = threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        self._trimmer = threading.Thread(target=self._trim, name="logs", daemon=True)
         self._watches = [
             watch.Watch(tended.process, tended.is_settled, self._stopping)
             for tended in self._tended.values()
@@ -101,6 +115,7 @@ class Supervisor:
             UnavailableError: A process keeps ending; all is stopped again.
         """
         self._deadline = time.monotonic() + timeout
+        self._trimmer.start()
         self._thread.start()
         try:
             self._up.wait()
@@ -142,6 +157,7 @@ class Supervisor:
 
     def _run(self) -> None:
         try:
+            self._note(f"starting {', '.join(self._tended)}")
             self._bring_up()
             for each in self._watches:
                 each.start()
@@ -150,9 +166,11 @@ class Supervisor:
                 self._tend()
         except Exception as error:  # noqa: BLE001 - handed to the thread that waits
             self._failure = error
+            self._note(f"stopping everything: {error}")
         finally:
             self._stopping.set()
             self._bring_down()
+            self._note("stopped")
             for each in self._watches:
                 # What it waits for is gone, so it ends soon.
                 if each.ident is not None:
@@ -164,8 +182,7 @@ class Supervisor:
         for stage in self._stages:
             members = self._members(stage)
             for tended in members:
-                tended.process.rotate_log()
-                tended.due = time.monotonic()
+                tended.due = tended.began = time.monotonic()
             while not all(tended.settled for tended in members):
                 self._tend()
                 late = [t.process.spec.name for t in members if not t.settled]
@@ -188,6 +205,21 @@ class Supervisor:
             for process in members:
                 process.end(max(0.0, end - time.monotonic()))
 
+    def _trim(self) -> None:
+        # A thread of its own: what the other one waits for may take a minute.
+        processes = [tended.process for tended in self._tended.values()]
+        while not self._ended.wait(_TRIM_SECONDS):
+            for process in processes:
+                process.trim_log()
+
+    def _note(self, text: str) -> None:
+        moment = datetime.now(UTC).isoformat(timespec="seconds")
+        with contextlib.suppress(OSError):  # The disk may be full.
+            if self._log.exists() and self._log.stat().st_size > self._log_bytes // 2:
+                self._log.replace(self._log.with_name(OWN_LOG + ".1"))
+            with self._log.open("a") as log:
+                log.write(f"{moment} {text}\n")
+
     def _members(self, stage: int) -> list[_Tended]:
         return [t for t in self._tended.values() if t.process.spec.stage == stage]
 
@@ -200,6 +232,7 @@ class Supervisor:
                     tended.due = None
                     process.start()
             elif (status := process.poll()) is not None:
+                self._note(f"{process.spec.name} ended with status {status}")
                 if status == CANNOT_START and not self._up.is_set():
                     raise FailedPreconditionError(
                         f"The platform cannot start; {process.last_lines(1)}",
@@ -223,3 +256,15 @@ class Supervisor:
                 tended.due, tended.settled = now, False
             elif process.pid is not None and not tended.settled and process.spec.ready():
                 tended.settled = process.run_afterwards(_AFTERWARDS_SECONDS)
+                if tended.settled:
+                    self._tell_of(tended)
+
+    def _tell_of(self, tended: _Tended) -> None:
+        name = tended.process.spec.name
+        if self._up.is_set():
+            self._note(f"{name} is up again")
+            return
+        settled = sum(each.settled for each in self._tended.values())
+        took = time.monotonic() - tended.began
+        self._note(f"{name} is up")
+        self._told(f"{settled}/{len(self._tended)} {name} is up after {took:.1f} s")

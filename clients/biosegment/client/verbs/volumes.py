@@ -1,33 +1,53 @@
 """Files into volumes and back, and reading voxels."""
 
-from collections.abc import AsyncIterator, Mapping
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from biosegment.client import arrays, names
+from biosegment.client import arrays, grants, names
 from biosegment.client.complete import check_complete
-from biosegment.client.errors import FailedPreconditionError, OutsideVolumeError
+from biosegment.client.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    OutsideVolumeError,
+)
 from biosegment.client.geometry import Box, shape_of
+from biosegment.client.label_values import parse_rules
 from biosegment.client.verbs.base import (
     ARRAY_SECONDS,
     QUICK_SECONDS,
     START_SECONDS,
     Verbs,
     collect,
+    is_segmentation,
     request_id,
 )
 from biosegment.v1 import ingest_pb2, jobs_pb2, registry_pb2, storage_pb2
 from biosegment.v1 import types_pb2 as pb
 
 _ALL = 1_000_000
+_GAPS = {
+    "refuse": jobs_pb2.GAP_POLICY_UNSPECIFIED,
+    "close": jobs_pb2.GAP_POLICY_CLOSE,
+    "fill": jobs_pb2.GAP_POLICY_FILL,
+}
 MAX_READ_BYTES = 1 << 30
 """What ``read`` fetches at most, unless told otherwise."""
 
 
 def _absolute(path: str | Path) -> str:
     return str(Path(path).expanduser().absolute())
+
+
+def _reading(axes: str, image: int, gaps: str, files: str) -> jobs_pb2.FileReading:
+    if gaps not in _GAPS:
+        raise InvalidArgumentError(f'gaps is {", ".join(_GAPS)}, not "{gaps[:40]}".')
+    if not 0 <= image < 1 << 31:
+        raise InvalidArgumentError(f"There is no stack {image} in a file; the first one is 1.")
+    return jobs_pb2.FileReading(axes=axes, image=image, gaps=_GAPS[gaps], files=files)
 
 
 def _voxel_size(size: tuple[float, float, float] | None) -> pb.VoxelSize | None:
@@ -46,6 +66,11 @@ class VolumeVerbs(Verbs):
         metadata: Mapping[str, str] | None = None,
         display_name: str = "",
         volume: str | None = None,
+        axes: str = "",
+        image: int = 0,
+        gaps: str = "refuse",
+        files: str = "",
+        own_file: bool = False,
     ) -> jobs_pb2.Job:
         """Starts the import of an image stack as a new data set.
 
@@ -57,6 +82,14 @@ class VolumeVerbs(Verbs):
             metadata: Modality, organism, sample, treatment and whatever else is known.
             display_name: For people.
             volume: The name of the raw volume; by default the data set's with "-raw".
+            axes: Of the pages, such as "ZYX", which takes every page as a section whatever the
+                file's header says; by default as the file says.
+            image: Which stack of a file that holds several, from 1.
+            gaps: Where the files of a folder are numbered with gaps: "refuse", "close" (go on
+                without) or "fill" (with empty sections).
+            files: Which files of a folder are meant, such as "slice_*.tif"; by default all.
+            own_file: Whether whoever calls named the file himself, on the machine of the platform
+                and as its user: it need not lie under a root then. Never for others' requests.
 
         Returns:
             The job; ``wait`` for it.
@@ -74,22 +107,42 @@ class VolumeVerbs(Verbs):
             dataset=jobs_pb2.DatasetTarget(
                 name=name, display_name=display_name, metadata=metadata or {}
             ),
+            reading=_reading(axes, image, gaps, files),
         )
-        return await self._start_import(spec)
+        return await self._start_import(spec, own_file=own_file)
 
     async def import_labels(
-        self, path: str | Path, *, dataset: str, volume: str | None = None
+        self,
+        path: str | Path,
+        *,
+        dataset: str,
+        volume: str | None = None,
+        label_map: Sequence[str] = (),
+        axes: str = "",
+        image: int = 0,
+        gaps: str = "refuse",
+        files: str = "",
+        own_file: bool = False,
     ) -> jobs_pb2.Job:
         """Starts the import of reference labels of an existing data set.
 
         Args:
-            path: Integer labels of the data set's shape: a TIFF file or a folder of them.
+            path: Whole numbers over the data set's shape: a TIFF file or a folder of them.
             dataset: The data set.
             volume: The name of the label volume; by default the data set's with "-reference".
+            label_map: Rules for numbers that mean something else than in the project, such as
+                ``["255=1"]``, ``["1-=1"]`` for every number from 1 up, or ``["255=255"]`` where
+                255 does mean "not labelled".
+            axes: As for ``import_volume``, and so are those that follow.
+            image: Which stack of a file that holds several, from 1.
+            gaps: "refuse", "close" or "fill" (as not labelled).
+            files: Which files of a folder are meant.
+            own_file: Whether whoever calls named the file himself.
 
         Raises:
             AlreadyExistsError: The volume exists.
-            InvalidArgumentError: The labels do not fit the data set.
+            InvalidArgumentError: The labels do not fit the data set, or hold a number without a
+                meaning, or one that could mean two things.
             NotFoundError: There is no such data set.
             PathNotAllowedError: The path leaves the import roots.
         """
@@ -97,9 +150,12 @@ class VolumeVerbs(Verbs):
         spec = jobs_pb2.ImportSpec(
             source_path=_absolute(path),
             volume=self._volume_name(volume, name, "reference"),
-            labels=jobs_pb2.LabelsTarget(dataset=name),
+            labels=jobs_pb2.LabelsTarget(
+                dataset=name, mappings=[rule.to_proto() for rule in parse_rules(label_map)]
+            ),
+            reading=_reading(axes, image, gaps, files),
         )
-        return await self._start_import(spec)
+        return await self._start_import(spec, own_file=own_file)
 
     async def export(
         self,
@@ -121,7 +177,7 @@ class VolumeVerbs(Verbs):
             NotFoundError: There is no such volume.
             PathNotAllowedError: The path leaves the export roots.
         """
-        name = self.name(names.VOLUME, volume)
+        name = await self.volume_name(volume)
         request = ingest_pb2.StartExportRequest(
             parent=names.project_of(name),
             request_id=request_id(),
@@ -135,7 +191,7 @@ class VolumeVerbs(Verbs):
         Raises:
             NotFoundError: There is none of that name.
         """
-        request = storage_pb2.GetVolumeRequest(name=self.name(names.VOLUME, volume))
+        request = storage_pb2.GetVolumeRequest(name=await self.volume_name(volume))
         return (await self.stubs.storage.GetVolume(request, timeout=QUICK_SECONDS)).volume
 
     async def volumes(self, *, limit: int = 1000) -> list[storage_pb2.Volume]:
@@ -158,8 +214,12 @@ class VolumeVerbs(Verbs):
         project = names.project_of(name)
         async for owner, used in self._references(project):
             if name in used:
+                kind = "segmentation" if is_segmentation(owner) else "data set"
                 raise FailedPreconditionError(
-                    f"{name} cannot be deleted: {owner} needs it.", name=name, owner=owner
+                    f"The volume {names.short(name)} cannot be deleted: the {kind} "
+                    f"{names.short(owner)} needs it, and a {kind} cannot be deleted yet.",
+                    name=name,
+                    owner=owner,
                 )
         request = storage_pb2.DeleteVolumeRequest(name=name)
         await self.stubs.storage.DeleteVolume(request, timeout=ARRAY_SECONDS)
@@ -197,8 +257,8 @@ class VolumeVerbs(Verbs):
         """Reads voxels.
 
         Args:
-            source: A data set (short or full name), whose raw volume is read; or the full name
-                of a volume, ``projects/p/volumes/v``.
+            source: A data set (short or full name), whose raw volume is read; a segmentation
+                (``liver/mito-1``); or the full name of a volume, ``projects/p/volumes/v``.
             box: The voxels, of the scale level that the box names; None means all of ``level``.
             level: With no box: the scale level to read whole.
             max_bytes: More than this is refused, so that no volume fills the memory by accident.
@@ -224,7 +284,8 @@ class VolumeVerbs(Verbs):
         return decoder.array()[1]
 
     async def _readable(self, source: str, unfinished: bool) -> str:
-        if source.startswith("projects/") and source.split("/")[2:3] == ["volumes"]:
+        volume = source.startswith("projects/") and source.split("/")[2:3] == ["volumes"]
+        if volume or is_segmentation(source):
             found = await self.volume(source)
             return found.name if unfinished else check_complete(found).name
         request = registry_pb2.GetDatasetRequest(name=self.name(names.DATASET, source))
@@ -241,14 +302,22 @@ class VolumeVerbs(Verbs):
             )
         return Box.of_shape(shape_of(levels[level].shape), level)
 
-    async def _start_import(self, spec: jobs_pb2.ImportSpec) -> jobs_pb2.Job:
+    async def _start_import(self, spec: jobs_pb2.ImportSpec, *, own_file: bool) -> jobs_pb2.Job:
+        if own_file:
+            spec.grant = self._grant(spec)
         request = ingest_pb2.StartImportRequest(
             parent=names.project_of(spec.volume), request_id=request_id(), spec=spec
         )
         return (await self.stubs.ingest.StartImport(request, timeout=START_SECONDS)).job
 
+    def _grant(self, spec: jobs_pb2.ImportSpec) -> str:
+        """Proof that the caller can read a source; "" where he has no key of the platform."""
+        key = grants.read_key(self.connection.path) if self.connection.path is not None else None
+        real = Path(os.path.realpath(spec.source_path))
+        return grants.grant(key, real, spec.volume) if key and os.access(real, os.R_OK) else ""
+
     def _volume_name(self, given: str | None, dataset: str, suffix: str) -> str:
         if given is not None:
             return self.name(names.VOLUME, given)
         project, short = names.parse(names.DATASET, dataset)
-        return names.VOLUME.format(project, names.check_id(f"{short}-{suffix}", "volume name"))
+        return names.VOLUME.format(project, names.check_id(f"{short}-{suffix}", "volume"))

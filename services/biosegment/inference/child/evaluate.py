@@ -67,11 +67,11 @@ def evaluate(
     reference: str,
     box: Box | None,
     forwards: Forwards,
-) -> tuple[dict[str, float], int]:
+) -> tuple[dict[str, float], int, list[str]]:
     """Measures a model version; box None means everything.
 
     Returns:
-        ``Confusion.figures`` and the voxels compared.
+        ``Confusion.figures``, the voxels compared, and what whoever uses the figures should know.
 
     Raises:
         FailedPreconditionError: The reference has another extent or type, or labels nothing.
@@ -101,4 +101,24 @@ def evaluate(
         raise FailedPreconditionError(
             f"{reference} labels no voxel of {box}, so there is nothing to compare with."
         )
-    return counts.figures(), counts.voxels
+    return counts.figures(), counts.voxels, _told(counts, reference, version, box)
+
+
+def _told(counts: Confusion, reference: str, version: str, box: Box) -> list[str]:
+    """Where truth and model do not speak of the same classes."""
+    told = []
+    if counts.missing:
+        told.append(
+            f"{reference} holds no voxel of class {_listed(counts.missing)} in {box}: the figures "
+            "do not say how well the model finds it, only whether it was found where it is not."
+        )
+    if counts.unknown:
+        told.append(
+            f"{reference} holds voxels of class {_listed(counts.unknown)}, which {version} does "
+            "not know; they count as background."
+        )
+    return told
+
+
+def _listed(classes: list[int]) -> str:
+    return " and ".join(map(str, classes))

@@ -30,6 +30,10 @@ def _nothing() -> None:
     return None
 
 
+def _unheard(_part: float) -> None:
+    return None
+
+
 def default_device() -> torch.device:
     """The first GPU, or the CPU where there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -198,13 +202,18 @@ def predict_all(
     box: Box,
     outputs: Sequence[str],
     check: Callable[[], None] = _nothing,
+    tell: Callable[[float], None] = _unheard,
 ) -> tuple[NDArray[Any], ...]:
-    """Several outputs of a box from one pass of the network; else as ``predict``."""
+    """Several outputs of a box from one pass of the network; else as ``predict``.
+
+    ``tell`` is called after each forward with the part of the box that is predicted, 0 to 1.
+    """
     made = tuple(empty(output, len(predictor.classes), box.shape) for output in outputs)
     footprint = predictor.module.footprint
     begin = box.start[0]
     while begin < box.stop[0]:
         rest = Box((begin, *box.start[1:]), box.stop)
+        done = box.voxels - rest.voxels
         try:
             for tile in tiles.tiles(
                 rest,
@@ -218,6 +227,8 @@ def predict_all(
                 parts = _forward(predictor, seen, tile, outputs)
                 for whole, part in zip(made, parts, strict=True):
                     whole[(..., *tile.place_in(box))] = part
+                done += prod(span.core_stop - span.core_start for span in tile.axes)
+                tell(done / box.voxels)
             break
         except RuntimeError as error:
             if not is_out_of_memory(error):

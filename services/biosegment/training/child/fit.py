@@ -19,6 +19,7 @@ from biosegment.training.child import precision
 from biosegment.training.child.augment import augment
 from biosegment.training.child.early_stopping import EarlyStopping
 from biosegment.training.child.module import Training
+from biosegment.training.child.pace import Pace
 from biosegment.training.child.samples import CropSampler
 from biosegment.training.child.settings import Hooks, Outcome, Settings
 from biosegment.training.child.watch import Watch, checkpoint_step
@@ -120,8 +121,9 @@ def run(
         watch = Watch(hooks, settings, Path(name))
         if resumed is not None and checkpoint is not None:
             watch.path.write_bytes(checkpoint)
-        # What is measured comes before the checkpoint, which keeps it.
-        callbacks = [watch] if stopping is None else [stopping, watch]
+        pace = Pace(hooks, settings)
+        # What is timed and measured comes before the checkpoint, which keeps it.
+        callbacks = [pace, watch] if stopping is None else [pace, stopping, watch]
         parts = settings.parts
         start = resumed or 0
         while True:
@@ -150,6 +152,7 @@ def run(
         steps=steps,
         parts=parts,
         held_out=stopping.figures() if stopping is not None else {},
+        ending=pace.figures(),
     )
 
 

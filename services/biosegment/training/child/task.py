@@ -1,6 +1,6 @@
 """What a training run works on: where its objects lie, its labels, its network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,16 @@ from biosegment.nets.weights import Weights
 from biosegment.runtime import objects
 from biosegment.runtime.arrays import VolumeArray
 from biosegment.runtime.child import ChildContext
+from biosegment.training import labelled
 from biosegment.training.child import log_replay
 from biosegment.training.child.event_log import EventLog
-from biosegment.training.child.samples import Sample, collect, input_statistics
+from biosegment.training.child.log_replay import LabelPatch
+from biosegment.training.child.samples import (
+    Sample,
+    collect,
+    input_statistics,
+    labelled_voxels,
+)
 from biosegment.training.child.settings import HoldOut, Settings
 from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2, types_pb2
 
@@ -119,6 +126,7 @@ def settings_of(settings: jobs_pb2.TrainingSettings, *, parts: int = 1) -> Setti
         hold_out=hold_out,
         precision=settings.precision,
         parts=min(parts, settings.batch_size),
+        max_seconds=settings.max_seconds,
     )
 
 
@@ -196,17 +204,29 @@ def _reader(task: Task, raw: VolumeArray) -> Callable[[Box], NDArray[Any]]:
     return lambda box: unit_scale(raw.read(box), grey)
 
 
-def read_samples(task: Task) -> list[Sample]:
-    """The patches annotated up to the pinned revision.
+def read_labels(task: Task) -> list[LabelPatch]:
+    """What is annotated up to the pinned revision.
 
     Raises:
-        FailedPreconditionError: None of them has a class of the model.
+        ResourceExhaustedError: It is more than one run keeps in memory.
+    """
+    return log_replay.replay(_commits(task))
+
+
+def read_samples(task: Task, patches: Sequence[LabelPatch] | None = None) -> list[Sample]:
+    """Annotated patches with their surroundings, those that hold a class of the model.
+
+    Args:
+        task: The run.
+        patches: The patches; None takes all that ``read_labels`` has.
+
+    Raises:
+        FailedPreconditionError: None of all has a class of the model.
         ResourceExhaustedError: They are more than one run keeps in memory.
     """
     raw = read_raw(task)
-    patches = log_replay.replay(_commits(task))
     samples = collect(
-        patches,
+        read_labels(task) if patches is None else patches,
         read=_reader(task, raw),
         shape=raw.shape(),
         classes=list(task.model.classes),
@@ -214,12 +234,29 @@ def read_samples(task: Task) -> list[Sample]:
         neighbours=task.footprint.neighbours,
         check=task.context.check,
     )
-    if not samples:
+    if not samples and patches is None:
         raise FailedPreconditionError(
             f"Revision {task.spec.revision} of {task.spec.dataset} labels no voxel with a class of "
             f"{task.model.name} ({', '.join(map(str, task.model.classes))}). Annotate some first."
         )
     return samples
+
+
+def labels_told(task: Task, samples: list[Sample]) -> tuple[dict[str, float], list[str]]:
+    """How much is labelled, for the record, and what is to be said of classes without labels.
+
+    Raises:
+        FailedPreconditionError: Only one class is labelled, and nothing else was learnt before.
+    """
+    counts = labelled_voxels(samples, task.model.classes)
+    answer = task.stubs.registry.ListLabelClasses(
+        registry_pb2.ListLabelClassesRequest(parent=names.project_of(task.spec.dataset))
+    )
+    called = {found.value: found.display_name for found in answer.label_classes}
+    warnings = labelled.check(counts, task.spec, called)
+    figures = {f"labelled_voxels_{value}": float(voxels) for value, voxels in counts.items()}
+    figures["labelled_voxels"] = float(sum(counts.values()))
+    return figures | {"patches": float(len(samples))}, warnings
 
 
 def _commits(task: Task) -> Iterator[tuple[Box, NDArray[Any]]]:

@@ -1,0 +1,1 @@
+"""Readers of the files that imports take: a package per format, and folders of files."""
