@@ -207,6 +207,7 @@ class GreyStatistics(_message.Message):
     QUANTILES_FIELD_NUMBER: _builtins.int
     LEFT_OUT_FIELD_NUMBER: _builtins.int
     VOXELS_FIELD_NUMBER: _builtins.int
+    PADDING_FIELD_NUMBER: _builtins.int
     left_out: _builtins.float
     """Fraction of the voxels looked at that were left out, 0 to 1."""
     voxels: _builtins.int
@@ -217,16 +218,23 @@ class GreyStatistics(_message.Message):
         None where no voxel was counted.
         """
 
+    @_builtins.property
+    def padding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The values of padding: those without contrast along a good part of the rim
+        of the sections. Known only where all of the volume was looked at.
+        """
+
     def __init__(
         self,
         *,
         quantiles: _abc.Iterable[_builtins.float] | None = ...,
         left_out: _builtins.float = ...,
         voxels: _builtins.int = ...,
+        padding: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["left_out", b"left_out", "quantiles", b"quantiles", "voxels", b"voxels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left_out", b"left_out", "padding", b"padding", "quantiles", b"quantiles", "voxels", b"voxels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

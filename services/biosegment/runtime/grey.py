@@ -5,6 +5,7 @@ has the quantiles of the same picture, changed in the same way. What has no cont
 picture, and would move every quantile: padding, and voxels that are no number, are left out.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,6 +23,8 @@ LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 WINDOW = 16
 """Edge of the squares of one value, in voxels of a section, that are taken for padding. Smaller
 ones are found in pictures of few grey levels, above all where these are smooth."""
+# Of the rim of the sections, as a part that no saturated spot covers.
+_RIM = 0.1
 _BAND_PIXELS = 1 << 22
 _KEPT_VALUES = 1 << 21
 # A volume that nobody measured when it was made is looked at in so many places, or whole where that
@@ -83,6 +86,14 @@ class GreyMeter:
         self._every = 1
         self._skip = 0
         self._voxels = self._left_out = 0
+        # Along the rim of sections: how many voxels, and how many of each value in squares of it.
+        self._rim = 0
+        self._along: Counter[float] = Counter()
+
+    @property
+    def voxels(self) -> int:
+        """Voxels looked at so far."""
+        return self._voxels
 
     def add(self, section: NDArray[Any]) -> None:
         """Looks at a section, axes YX."""
@@ -95,6 +106,14 @@ class GreyMeter:
             inner = slice(start - low, stop - low)
             left_out = constant(band)[inner]
             self._count(band[inner], left_out)
+            rim = np.zeros(left_out.shape, bool)
+            rim[:, [0, -1]] = True
+            rim[0] |= start == 0
+            rim[-1] |= stop == section.shape[0]
+            self._rim += int(np.count_nonzero(rim))
+            found = band[inner][rim & left_out].astype(np.float64)
+            values, counts = np.unique(np.nan_to_num(found, nan=0.0), return_counts=True)
+            self._along.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
     def _count(self, band: NDArray[Any], left_out: NDArray[np.bool_]) -> None:
         gone = int(np.count_nonzero(left_out))
@@ -121,11 +140,18 @@ class GreyMeter:
             self._values = [kept[::3]]
             self._held = len(self._values[0])
 
-    def statistics(self) -> types_pb2.GreyStatistics:
-        """What was found; without quantiles where all was left out."""
+    def statistics(self, *, whole: bool = True) -> types_pb2.GreyStatistics:
+        """What was found; without quantiles where all was left out.
+
+        Args:
+            whole: Whether what was added are whole sections, so that padding can be told.
+        """
         made = types_pb2.GreyStatistics(voxels=self._voxels)
         if self._voxels:
             made.left_out = self._left_out / self._voxels
+        if whole and self._left_out < self._voxels:
+            most = _RIM * self._rim
+            made.padding.extend(sorted(v for v, n in self._along.items() if n > most))
         if self._counts is not None:
             present = np.flatnonzero(self._counts)
             values, counts = (present + self._lowest).astype(np.float64), self._counts[present]
@@ -162,7 +188,8 @@ def statistics_of(stubs: SyncStubs, raw: VolumeArray) -> types_pb2.GreyStatistic
     meter = GreyMeter()
     for box in places(raw.shape()):
         meter.add(raw.read(box)[0])
-    found = meter.statistics()
+    z, y, x = raw.shape()
+    found = meter.statistics(whole=meter.voxels >= z * y * x)
     request = storage_pb2.RecordGreyStatisticsRequest(name=raw.volume.name, grey=found)
     try:
         volume: storage_pb2.Volume = stubs.storage.RecordGreyStatistics(request).volume

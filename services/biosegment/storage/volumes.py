@@ -23,6 +23,8 @@ from biosegment.v1 import storage_pb2, types_pb2
 
 _CACHE_BYTES = 128 << 20
 _QUANTILES = 7
+# Each of them has a tenth of the rim.
+_MOST_PADDING = 10
 
 
 class Volumes:
@@ -258,8 +260,9 @@ def _check_grey(name: str, volume: storage_pb2.Volume, grey: types_pb2.GreyStati
     if volume.kind != storage_pb2.VOLUME_KIND_IMAGE:
         raise FailedPreconditionError(f"{name} holds labels, which have no grey values.", name=name)
     quantiles = list(grey.quantiles)
-    rising = all(isfinite(value) for value in quantiles) and quantiles == sorted(quantiles)
-    if not rising or len(quantiles) not in (0, _QUANTILES) or not 0 <= grey.left_out <= 1:
+    rising = all(map(isfinite, (*quantiles, *grey.padding))) and quantiles == sorted(quantiles)
+    few = len(quantiles) in (0, _QUANTILES) and len(grey.padding) <= _MOST_PADDING
+    if not rising or not few or not 0 <= grey.left_out <= 1:
         raise InvalidArgumentError(
             f"The grey values of {name} must be {_QUANTILES} rising quantiles, or none, and a "
             "fraction of 0 to 1 of voxels left out.",

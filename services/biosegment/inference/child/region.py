@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from biosegment.client.geometry import ZYX, BlockGrid, Box
 from biosegment.inference.child.model import looking_at
-from biosegment.inference.child.predict import LABELS, Predictor, empty, predict
+from biosegment.inference.child.predict import LABELS, PROBABILITIES, Predictor, empty, predict
 from biosegment.inference.child.score import (
     NO_COMPARISON,
     Comparison,
@@ -52,11 +52,12 @@ def predict_region(
         box.within(shape, dataset)
         return predict_box(
             session.predictor,
-            session.raw.read,
+            session.picture.read,
             box,
             shape=shape,
             output=output,
             check=context.check,
+            padding=session.picture.padding,
         )
 
 
@@ -68,6 +69,7 @@ def predict_box(
     shape: ZYX,
     output: str = LABELS,
     check: Callable[[], None] = lambda: None,
+    padding: Callable[[Box], NDArray[np.bool_] | None] = lambda _box: None,
 ) -> NDArray[Any]:
     """Predicts a box as ``predict.predict`` does, block by block.
 
@@ -81,6 +83,7 @@ def predict_box(
         shape: Extent of the volume.
         output: Of ``predict.predict``.
         check: Called between forwards; may raise to stop.
+        padding: Tells which voxels of a box are padding, and so background.
     """
     footprint = predictor.module.footprint
     made = empty(output, len(predictor.classes), box.shape)
@@ -95,6 +98,11 @@ def predict_box(
             output=output,
             check=check,
         )
+    gone = padding(box)
+    if gone is not None:
+        made[..., gone] = 0
+        if output == PROBABILITIES:
+            made[0, gone] = 1
     return made
 
 
@@ -147,7 +155,7 @@ def score_patches(
         )
         return score_boxes(
             session.predictor,
-            session.raw.read,
+            session.picture.read,
             boxes,
             shape=session.raw.shape(),
             with_embeddings=with_embeddings,

@@ -80,6 +80,7 @@ def collect(
     neighbours: int = 0,
     check: Callable[[], None] = lambda: None,
     max_bytes: int = MAX_BYTES,
+    padding: Callable[[Box], NDArray[np.bool_] | None] = lambda _box: None,
 ) -> list[Sample]:
     """Reads the raw voxels of patches and maps their class values to channels.
 
@@ -92,6 +93,7 @@ def collect(
         neighbours: Sections on either side that the network takes with each.
         check: Called between reads; may raise to stop.
         max_bytes: Most bytes to hold.
+        padding: Tells which voxels of a box are padding; labels of those teach nothing.
 
     Returns:
         Those patches that label at least one voxel with one of the classes.
@@ -104,6 +106,9 @@ def collect(
     for labels in patches:
         check()
         channels = to_channels(labels.values, classes)
+        gone = padding(labels.box)
+        if gone is not None:
+            channels[gone] = IGNORE
         if bool((channels == IGNORE).all()):
             continue
         around = surroundings(labels.box, shape, patch)

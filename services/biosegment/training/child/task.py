@@ -17,6 +17,7 @@ from biosegment.nets import catalog, reference, weights
 from biosegment.nets.architectures import build
 from biosegment.nets.footprint import Footprint
 from biosegment.nets.intensity import check_dtype, unit_scale
+from biosegment.nets.picture import Picture
 from biosegment.nets.weights import Weights
 from biosegment.runtime import objects
 from biosegment.runtime.arrays import VolumeArray
@@ -194,14 +195,14 @@ def _base_of(stubs: SyncStubs, name: str) -> registry_pb2.ModelVersion:
     return version
 
 
-def _reader(task: Task, raw: VolumeArray) -> Callable[[Box], NDArray[Any]]:
-    """Reads raw voxels; on the scale that the base version learnt on, if there is one."""
+def _reader(task: Task, raw: VolumeArray, picture: Picture) -> Callable[[Box], NDArray[Any]]:
+    """Reads voxels; on the scale that the base version learnt on, if there is one."""
     if not task.spec.base_version:
-        return raw.read
+        return picture.read
     grey = reference.map_of(task.stubs, _base_of(task.stubs, task.spec.base_version), raw)
     if grey.plain:
-        return raw.read
-    return lambda box: unit_scale(raw.read(box), grey)
+        return picture.read
+    return lambda box: unit_scale(picture.read(box), grey)
 
 
 def read_labels(task: Task) -> list[LabelPatch]:
@@ -225,9 +226,11 @@ def read_samples(task: Task, patches: Sequence[LabelPatch] | None = None) -> lis
         ResourceExhaustedError: They are more than one run keeps in memory.
     """
     raw = read_raw(task)
+    picture = Picture.of(task.stubs, raw)
     samples = collect(
         read_labels(task) if patches is None else patches,
-        read=_reader(task, raw),
+        read=_reader(task, raw, picture),
+        padding=picture.padding,
         shape=raw.shape(),
         classes=list(task.model.classes),
         patch=shape_of(task.spec.settings.patch),
