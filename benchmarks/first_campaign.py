@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--data",
         type=Path,
-        default=Path(os.environ["DATA_ROOT"]) / "vnc" if "DATA_ROOT" in os.environ else None,
+        default=Path(root) / "vnc" if (root := os.environ.get("DATA_ROOT")) else None,
         help="folder with raw.tif and mito.tif; a phantom without one",
     )
     made.add_argument("--rounds", type=int, default=5, help="rounds to live through")

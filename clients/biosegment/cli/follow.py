@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from biosegment.cli import outcomes
 from biosegment.cli.job_view import write_job
 from biosegment.cli.output import tell
 from biosegment.cli.session import Session
+from biosegment.client import names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +23,9 @@ _FEW = 1000
 
 
 def finish(session: Session, client: "Client", job: "Job", *, wait: bool = True) -> None:
-    """Follows a job to its end, unless told not to wait, and writes it.
+    """Follows a job to its end, unless told not to wait, and tells what came of it.
+
+    With JSON it is the job, for people a sentence or two.
 
     A Ctrl-C stops the following, not the job.
 
@@ -34,11 +38,18 @@ def finish(session: Session, client: "Client", job: "Job", *, wait: bool = True)
             job = _follow(client, job)
         except KeyboardInterrupt:
             tell(
-                f"\n{job.name} goes on. Watch it with: biosegment job watch {job.name}\n"
-                f"Cancel it with: biosegment job cancel {job.name}"
+                f"\n{names.short(job.name)} goes on. Watch it with: "
+                f"{names.command('job watch', job.name)}\n"
+                f"Cancel it with: {names.command('job cancel', job.name)}"
             )
             raise typer.Exit(130) from None
-    write_job(session, job)
+    if session.as_json:
+        write_job(session, job)
+    else:
+        answer, *more = outcomes.sentences(client, job)
+        typer.echo(answer)
+        for sentence in more:
+            tell(sentence)
     for warning in job.warnings:
         tell(f"Warning: {warning}")
     _tell_of_losses(job)
@@ -59,10 +70,11 @@ def losses(job: "Job") -> str:
 
     failed, named = job.blocks.quarantined, job.partial_failures
     first = f": {Box.from_proto(named[0].box)}: {named[0].error.message}" if named else ""
-    more = f" `biosegment job show {job.name}` names {len(named)} of them." if failed > 1 else ""
+    show_command = names.command("job show", job.name)
+    more = f" `{show_command}` names {len(named)} of them." if failed > 1 else ""
     return (
         f"{failed} of {job.blocks.total} blocks failed{first.rstrip('.')}.{more} Once the cause "
-        f"is mended, try them again with: biosegment job retry {job.name}"
+        f"is mended, try them again with: {names.command('job retry', job.name)}"
     )
 
 
@@ -135,7 +147,7 @@ def _with_lines(client: "Client", job: "Job") -> "Job":
         absence.ended()
         if (line := _headline(job)) != last:
             last = line
-            tell(f"{job.name}: {line}")
+            tell(f"{names.short(job.name)}: {line}")
 
     return client.wait(job, on_progress, on_away=absence.began)
 

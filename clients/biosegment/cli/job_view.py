@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from biosegment.cli.output import as_dict, show_values
+from biosegment.cli.output import as_dict, show_values, stated
 from biosegment.cli.session import Session
 
 if TYPE_CHECKING:
@@ -18,5 +18,6 @@ def write_job(session: Session, job: "Job") -> None:
     if not session.as_json:
         for name in _FENCE:
             values.pop(name, None)
+        values = stated(values)
         values["tries_failed"] = str(job.failures)
     show_values(session, values)

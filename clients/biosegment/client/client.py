@@ -85,6 +85,7 @@ class Client:
     delete_volume = _blocking(AsyncClient.delete_volume)
     read = _blocking(AsyncClient.read)
 
+    as_mask = _blocking(AsyncClient.as_mask)
     commit = _blocking(AsyncClient.commit)
     undo = _blocking(AsyncClient.undo)
     annotations = _blocking(AsyncClient.annotations)

@@ -688,20 +688,60 @@ class LabelsTarget(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASET_FIELD_NUMBER: _builtins.int
+    MAPPINGS_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """The data set's name (projects/p/datasets/d)."""
+    @_builtins.property
+    def mappings(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelMapping]:
+        """What numbers of the files mean. The first that holds a number decides;
+        numbers without one mean themselves.
+        """
+
     def __init__(
         self,
         *,
         dataset: _builtins.str = ...,
+        mappings: _abc.Iterable[Global___LabelMapping] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "mappings", b"mappings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LabelsTarget: _TypeAlias = LabelsTarget  # noqa: Y015
+
+@_typing.final
+class LabelMapping(_message.Message):
+    """Numbers in label files that mean one value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    """The lowest number."""
+    last: _builtins.int
+    """The highest number; absent means every number from the first up."""
+    value: _builtins.int
+    """The class value, or 255 for not labelled."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        last: _builtins.int | None = ...,
+        value: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_last", b"_last", "last", b"last"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last", b"_last", "first", b"first", "last", b"last", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__last: _TypeAlias = _typing.Literal["last"]  # noqa: Y015
+    _WhichOneofArgType__last: _TypeAlias = _typing.Literal["_last", b"_last"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last) -> _WhichOneofReturnType__last | None: ...
+
+Global___LabelMapping: _TypeAlias = LabelMapping  # noqa: Y015
 
 @_typing.final
 class ImportResult(_message.Message):
@@ -1195,6 +1235,7 @@ class TrainResult(_message.Message):
     RESUMED_FROM_STEP_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     LOGS_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     weights: _builtins.str
     """Object name of the safetensors weights."""
     sha256: _builtins.str
@@ -1215,6 +1256,10 @@ class TrainResult(_message.Message):
     def settings(self) -> Global___TrainingSettings:
         """The settings as used: with what was found, and the precision of the device."""
 
+    @_builtins.property
+    def reference(self) -> _types_pb2.InputReference:
+        """What raw data look like to the network."""
+
     def __init__(
         self,
         *,
@@ -1225,10 +1270,11 @@ class TrainResult(_message.Message):
         resumed_from_step: _builtins.int = ...,
         settings: Global___TrainingSettings | None = ...,
         logs: _builtins.str = ...,
+        reference: _types_pb2.InputReference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["logs", b"logs", "metrics", b"metrics", "resumed_from_step", b"resumed_from_step", "settings", b"settings", "sha256", b"sha256", "version", b"version", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logs", b"logs", "metrics", b"metrics", "reference", b"reference", "resumed_from_step", b"resumed_from_step", "settings", b"settings", "sha256", b"sha256", "version", b"version", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -49,7 +49,7 @@ class Plan:
         spec: With every default filled in.
         voxels: Voxels that will be predicted; about, where a mask says which.
         worker_memory_bytes: Estimated peak of one worker.
-        warnings: What was not done as it was asked for, in sentences.
+        warnings: Sentences for whoever uses the output, such as what was not done as asked.
     """
 
     spec: jobs_pb2.SegmentSpec
@@ -125,7 +125,7 @@ async def plan(
         mask = await masks.look_up(stubs, parent, spec.mask_volume, subject.raw)
         voxels = round(voxels * await mask.share(box))
     memory = _memory(spec, subject, settings.forwards, result_bytes)
-    return Plan(spec, voxels, memory, warnings)
+    return Plan(spec, voxels, memory, (*subject.warnings, *warnings))
 
 
 def chunk_and_unit(shape: ZYX) -> tuple[ZYX, ZYX]:
@@ -255,13 +255,16 @@ async def _check_free(stubs: AsyncStubs, spec: jobs_pb2.SegmentSpec) -> None:
             await stubs.storage.GetVolume(storage_pb2.GetVolumeRequest(name=name))
         except NotFoundError:
             continue
-        raise AlreadyExistsError(f"There is already a volume {name}; take another name.", name=name)
+        raise AlreadyExistsError(
+            f'There is already a volume "{names.short(name)}"; take another name.', name=name
+        )
     request = registry_pb2.ListSegmentationsRequest(parent=spec.dataset, page_size=_PAGE)
     while True:
         page = await stubs.registry.ListSegmentations(request)
         if any(found.name == spec.segmentation for found in page.segmentations):
             raise AlreadyExistsError(
-                f"There is already a segmentation {spec.segmentation}; take another name.",
+                f'There is already a segmentation "{names.short(spec.segmentation)}"; take another '
+                "name.",
                 name=spec.segmentation,
             )
         if not page.next_page_token:

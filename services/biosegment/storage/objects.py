@@ -46,7 +46,7 @@ class Objects:
         """
         async with self._turns:
             path, size, pieces, held = "", 0, list[bytes](), 0
-            async for message in in_time(messages, "WriteObject"):
+            async for message in in_time(messages, "an object"):
                 if not path:
                     path, size = object_path(message.name), message.size_bytes
                     _check_size(message.name, size)

@@ -124,7 +124,7 @@ class Regions:
             name = ""
             volume: storage_pb2.Volume | None = None
             decoder = arrays.Decoder(MAX_WRITE_BYTES)
-            async for message in in_time(messages, "WriteRegion"):
+            async for message in in_time(messages, "a region"):
                 name = name or message.name
                 if volume is None:
                     volume = await self._volumes.get(name)

@@ -15,7 +15,7 @@ async def in_time(messages: AsyncIterator[_T], what: str) -> AsyncIterator[_T]:
 
     Args:
         messages: Of a request stream.
-        what: Name of the call, for people.
+        what: What they bring, in words.
 
     Raises:
         DeadlineError: The next one did not come within a minute.
@@ -29,6 +29,6 @@ async def in_time(messages: AsyncIterator[_T], what: str) -> AsyncIterator[_T]:
             return
         except TimeoutError:
             raise DeadlineError(
-                f"The stream of a {what} paused for more than {_MESSAGE_SECONDS:.0f} seconds."
+                f"The stream of {what} paused for more than {_MESSAGE_SECONDS:.0f} seconds."
             ) from None
         yield message

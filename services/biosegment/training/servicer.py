@@ -11,6 +11,7 @@ from biosegment.client.stubs import AsyncStubs
 from biosegment.nets import catalog
 from biosegment.nets.families import Architecture
 from biosegment.nets.parameters import Parameters
+from biosegment.training import other_data
 from biosegment.training.device import DeviceOfChild, recommended
 from biosegment.training.plan import plan
 from biosegment.training.search_plan import plan_search
@@ -32,15 +33,18 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         self, request: pb.StartTrainingRequest, context: _Context
     ) -> pb.StartTrainingResponse:
         """Checks a training run and starts it."""
-        spec = await plan(self._stubs, request.parent, request.request_id, request.spec)
+        planned = await plan(self._stubs, request.parent, request.request_id, request.spec)
         if request.validate_only:
-            return pb.StartTrainingResponse(resolved_spec=spec)
+            return pb.StartTrainingResponse(resolved_spec=planned.spec)
+        told = await other_data.warnings(self._stubs, planned.spec)
         answer = await self._stubs.jobs.CreateJob(
             jobs_pb2.CreateJobRequest(
                 parent=request.parent,
                 request_id=request.request_id,
                 job=jobs_pb2.Job(
-                    kind=jobs_pb2.JOB_KIND_TRAIN, train_spec=spec, warnings=request.warnings
+                    kind=jobs_pb2.JOB_KIND_TRAIN,
+                    train_spec=planned.spec,
+                    warnings=[*request.warnings, *planned.warnings, *told],
                 ),
             )
         )
@@ -50,14 +54,19 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         self, request: pb.StartSearchRequest, context: _Context
     ) -> pb.StartSearchResponse:
         """Checks a search and starts it."""
-        spec = await plan_search(self._stubs, request.parent, request.request_id, request.spec)
+        spec, warnings = await plan_search(
+            self._stubs, request.parent, request.request_id, request.spec
+        )
         if request.validate_only:
             return pb.StartSearchResponse(resolved_spec=spec)
+        told = await other_data.warnings(self._stubs, spec.training)
         answer = await self._stubs.jobs.CreateJob(
             jobs_pb2.CreateJobRequest(
                 parent=request.parent,
                 request_id=request.request_id,
-                job=jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_SEARCH, search_spec=spec),
+                job=jobs_pb2.Job(
+                    kind=jobs_pb2.JOB_KIND_SEARCH, search_spec=spec, warnings=[*warnings, *told]
+                ),
             )
         )
         return pb.StartSearchResponse(job=answer.job, resolved_spec=answer.job.search_spec)

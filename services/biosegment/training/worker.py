@@ -54,8 +54,9 @@ class TrainHandler:
             connection=str(self._connection),
             spec=ctx.job.train_spec.SerializeToString(),
         )
-        result = jobs_pb2.TrainResult.FromString(answer)
-        return jobs_pb2.JobResult(train_result=result, warnings=_cut_short(result))
+        result = jobs_pb2.JobResult.FromString(answer)
+        result.warnings.extend(_cut_short(result.train_result))
+        return result
 
 
 def _cut_short(result: jobs_pb2.TrainResult) -> list[str]:
@@ -90,9 +91,9 @@ class SearchHandler:
                 connection=str(self._connection),
                 spec=spec.SerializeToString(),
             )
-            result = jobs_pb2.SearchResult.FromString(answer)
-            if _complete(spec, result):
-                return jobs_pb2.JobResult(search_result=result)
+            result = jobs_pb2.JobResult.FromString(answer)
+            if _complete(spec, result.search_result):
+                return result
         raise InternalError(f"{ctx.job.name} did not end after {spec.trials} trials.")
 
 

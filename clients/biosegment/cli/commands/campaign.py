@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from biosegment.cli import parse
-from biosegment.cli.output import as_dict, show, show_all, show_values, tell, write_json
+from biosegment.cli import parse, units
+from biosegment.cli.output import answer, as_dict, show, show_all, tell, write_json
 from biosegment.cli.session import session_of
 from biosegment.cli.waits import started_lines, waiting_lines
+from biosegment.client import names
 
 _FRESH = (
     "fresh_iou is the IoU of a round's version on the patches that people answered in the next "
@@ -143,12 +144,16 @@ def start(
             automatic=automatic,
             validate_only=check,
         )
-    as_started = as_dict(campaign)
-    # It is said below, in lines.
-    waiting = as_started.pop("waiting", None)
-    show_values(session, {**as_started, "waiting": waiting} if session.as_json else as_started)
-    if waiting and not session.as_json:
-        tell("\n" + "\n".join(started_lines(campaign)))
+    done = "could start" if check else "has started"
+    answer(
+        session,
+        campaign,
+        f"The campaign {name} {done}: {campaign.initial_patches} patches of "
+        f"{units.extent(campaign.patch)} voxels of {names.short(campaign.dataset)} first, then "
+        f"{campaign.batch_patches} a round, {campaign.budget_patches} in all, to teach "
+        f"{names.short(campaign.model)}.",
+        *(started_lines(campaign) if campaign.HasField("waiting") else ()),
+    )
 
 
 @campaign_app.command("list")
@@ -199,11 +204,8 @@ def advance(
     """Do the next step of a campaign if it is due."""
     session = session_of(ctx)
     with session.client() as client:
-        answer = client.advance(campaign, close_round=close_round)
-    if session.as_json:
-        write_json(as_dict(answer))
-    else:
-        typer.echo(answer.message)
+        step = client.advance(campaign, close_round=close_round)
+    answer(session, step, step.message)
 
 
 def _set_state(ctx: typer.Context, campaign: str, state: str, reason: str) -> None:
@@ -212,7 +214,8 @@ def _set_state(ctx: typer.Context, campaign: str, state: str, reason: str) -> No
     session = session_of(ctx)
     value = campaigns_pb2.CampaignState.Value(f"CAMPAIGN_STATE_{state}")
     with session.client() as client:
-        show(session, client.set_campaign_state(campaign, value, reason))
+        changed = client.set_campaign_state(campaign, value, reason)
+    answer(session, changed, f"The campaign {campaign} is {state.lower()}.")
 
 
 Reason = Annotated[str, typer.Option(help="Why, in a sentence.")]
@@ -239,13 +242,9 @@ def stop(ctx: typer.Context, campaign: str, reason: Reason = "") -> None:
     """End a campaign for good, and cancel the jobs that it has started."""
     session = session_of(ctx)
     with session.client() as client:
-        answer = client.stop_campaign(campaign, reason)
-    if session.as_json:
-        write_json(as_dict(answer))
-        return
-    show(session, answer.campaign)
-    for job in answer.cancelled_jobs:
-        tell(f"Cancelled {job.rpartition('/')[2]}.")
+        stopped = client.stop_campaign(campaign, reason)
+    cancelled = [f"Cancelled {names.short(job)}." for job in stopped.cancelled_jobs]
+    answer(session, stopped, f"The campaign {campaign} is finished.", *cancelled)
 
 
 _PROPOSAL_COLUMNS = ["name", "box", "score", "state", "claimant", "annotation"]
@@ -276,9 +275,9 @@ def claim(
     session = session_of(ctx)
     who = claimant or getpass.getuser()
     with session.client() as client:
-        answer = client.claim_or_why(campaign, who, count=count)
-    lent = list(answer.proposals)
-    why = "\n".join(waiting_lines(answer.waiting))
+        found = client.claim_or_why(campaign, who, count=count)
+    lent = list(found.proposals)
+    why = "\n".join(waiting_lines(found.waiting))
     show_all(session, lent, _PROPOSAL_COLUMNS, empty=f"There is nothing to label now. {why}")
     if lent and not session.as_json:
         tell(f"Lent to {who}.")

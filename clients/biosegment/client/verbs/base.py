@@ -1,17 +1,23 @@
 """What every group of verbs stands on: the stubs, names, pages."""
 
+import inspect
+import typing
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any, TypeVar
 
 from biosegment.client import names
 from biosegment.client.connection import Connection
+from biosegment.client.given import UNSENDABLE, unsendable
 from biosegment.client.stubs import AsyncStubs
+from biosegment.v1 import registry_pb2
 
 _T = TypeVar("_T")
 _Response = TypeVar("_Response")
 
+MANY = 1_000_000
+"""More than there are of anything that is listed whole."""
 QUICK_SECONDS = 30.0
 """Deadline of calls that only touch the record."""
 START_SECONDS = 120.0
@@ -28,6 +34,13 @@ def request_id() -> str:
 class Verbs:
     """Where the platform is, and which project short names belong to."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Makes every verb say which of its arguments no request can hold."""
+        super().__init_subclass__(**kwargs)
+        for name, verb in list(vars(cls).items()):
+            if not name.startswith("_") and inspect.iscoroutinefunction(verb):
+                setattr(cls, name, _explaining(verb))
+
     def __init__(self, connection: Connection | None = None, *, project: str = "default") -> None:
         """Makes a client; nothing is sent yet.
 
@@ -41,7 +54,7 @@ class Verbs:
             InvalidArgumentError: The connection file or the project's name is damaged.
         """
         self.connection = connection or Connection.load()
-        self.project = names.check_id(project, "project name")
+        self.project = names.check_id(project, "project")
 
     @cached_property
     def stubs(self) -> AsyncStubs:
@@ -65,6 +78,59 @@ class Verbs:
             InvalidArgumentError: The value does not fit the pattern.
         """
         return names.expand(pattern, value, self.project)
+
+    async def volume_name(self, value: str) -> str:
+        """The full name of a volume, which may also be named as a segmentation.
+
+        Args:
+            value: A volume (``liver-raw`` or a full name), or a segmentation (``liver/mito-1`` or
+                a full name), which stands for its volume.
+
+        Raises:
+            InvalidArgumentError: The value names neither.
+            NotFoundError: There is no such segmentation.
+        """
+        if not is_segmentation(value):
+            return self.name(names.VOLUME, value)
+        name = self.name(names.SEGMENTATION, value)
+        project, dataset, _ = names.parse(names.SEGMENTATION, name)
+        request = registry_pb2.ListSegmentationsRequest(
+            parent=names.DATASET.format(project, dataset)
+        )
+        found = await collect(
+            self.stubs.registry.ListSegmentations,
+            request,
+            lambda response: response.segmentations,
+            MANY,
+        )
+        for each in found:
+            if each.name == name:
+                return str(each.volume)
+        raise names.not_found(names.SEGMENTATION, name, [each.name for each in found])
+
+
+def is_segmentation(value: str) -> bool:
+    """Whether a short or full name is that of a segmentation, and not of a volume."""
+    full = value.startswith("projects/")
+    return "/segmentations/" in value if full else value.count("/") == 1
+
+
+def _explaining(verb: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(verb)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        work = verb(*args, **kwargs)
+        try:
+            return await work
+        except UNSENDABLE as error:
+            given = inspect.signature(verb).bind(*args, **kwargs).arguments
+            given.pop("self", None)
+            wrong = unsendable(error, given, typing.get_type_hints(verb))
+            if wrong is None:
+                raise
+            # With its cause, so that the command line can name its own option instead.
+            raise wrong from error
+
+    return call
 
 
 async def collect(

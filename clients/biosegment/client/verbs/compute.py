@@ -1,5 +1,6 @@
 """Training and inference: train, predict, segment, evaluate."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -124,7 +125,8 @@ class ComputeVerbs(Verbs):
 
         Returns:
             "labels": class values, uint8, axes ZYX. "probabilities": float32, axes CZYX in the
-            model's channel order. "entropy": nats, float32, axes ZYX.
+            model's channel order. "entropy": nats, float32, axes ZYX. What should be known of it,
+            such as inverted contrast, comes as a Python warning.
 
         Raises:
             OutsideVolumeError: The box leaves the data set.
@@ -139,6 +141,8 @@ class ComputeVerbs(Verbs):
         decoder = arrays.Decoder()
         async for response in self.stubs.inference.PredictRegion(request, timeout=ARRAY_SECONDS):
             decoder.feed(response.chunk)
+            for sentence in response.warnings:
+                warnings.warn(sentence, stacklevel=2)
         return decoder.array()[1]
 
     async def segment(
@@ -190,14 +194,14 @@ class ComputeVerbs(Verbs):
             box=box.to_proto() if box else None,
             block=shape_proto(block) if block else None,
             entropy_volume=self.name(names.VOLUME, entropy_volume) if entropy_volume else "",
-            mask_volume=self.name(names.VOLUME, mask) if mask else "",
+            mask_volume=await self.volume_name(mask) if mask else "",
             augmentation=_AUGMENTATIONS[augment],
             three_orientations=three_orientations,
         )
         if segmentation is not None:
-            names.check_id(segmentation, "segmentation name")
+            names.check_id(segmentation, "segmentation")
             spec.segmentation = names.SEGMENTATION.format(project, short, segmentation)
-            volume = names.check_id(f"{short}-{segmentation}", "volume name")
+            volume = names.check_id(f"{short}-{segmentation}", "volume")
             spec.volume = names.VOLUME.format(project, volume)
         request = inference_pb2.StartSegmentationRequest(
             parent=names.PROJECT.format(project), request_id=request_id(), spec=spec
@@ -225,7 +229,7 @@ class ComputeVerbs(Verbs):
             spec=jobs_pb2.EvaluateSpec(
                 version=self.name(names.VERSION, version),
                 dataset=name,
-                reference_volume=self.name(names.VOLUME, reference),
+                reference_volume=await self.volume_name(reference),
                 box=box.to_proto() if box else None,
             ),
         )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
@@ -30,7 +31,7 @@ class RecordVerbs(Verbs):
             AlreadyExistsError: The name is taken.
             InvalidArgumentError: The name is not a legal one.
         """
-        name = names.PROJECT.format(names.check_id(project, "project name"))
+        name = names.PROJECT.format(names.check_id(project, "project"))
         request = pb.CreateProjectRequest(
             request_id=request_id(), project=pb.Project(name=name, display_name=display_name)
         )
@@ -72,27 +73,34 @@ class RecordVerbs(Verbs):
         )
 
     async def put_label_class(
-        self, value: int, display_name: str, *, color: str = "", ontology_term: str = ""
+        self,
+        value: int,
+        display_name: str | None = None,
+        *,
+        color: str | None = None,
+        ontology_term: str | None = None,
     ) -> pb.LabelClass:
-        """Makes or changes a label class of the project.
+        """Makes or changes a label class of the project; what is None stays as it is.
 
         Args:
             value: Its value in masks and label volumes, 0 to 253; 0 is background.
-            display_name: For people.
-            color: #rrggbb.
-            ontology_term: Such as GO:0005739.
+            display_name: For people; a new class without one is called after its value.
+            color: #rrggbb; "" means the default of the value, which a new class gets too.
+            ontology_term: Such as GO:0005739; "" means none.
 
         Raises:
-            InvalidArgumentError: Value or colour is not a legal one.
+            InvalidArgumentError: Value, name or colour is not a legal one.
         """
+        given = {"display_name": display_name, "color": color, "ontology_term": ontology_term}
+        texts = {field: text for field, text in given.items() if text is not None}
         label_class = pb.LabelClass(
             name=names.LABEL_CLASS.format(self.project, value),
             value=value,
-            display_name=display_name,
-            color=color,
-            ontology_term=ontology_term,
+            **texts,
         )
-        request = pb.PutLabelClassRequest(label_class=label_class)
+        request = pb.PutLabelClassRequest(
+            label_class=label_class, update_mask=FieldMask(paths=list(texts))
+        )
         return (await self.stubs.registry.PutLabelClass(request, timeout=QUICK_SECONDS)).label_class
 
     async def label_classes(self) -> list[pb.LabelClass]:

@@ -194,7 +194,7 @@ async def _refuse(stubs: AsyncStubs, name: str) -> None:
     except NotFoundError:
         return
     raise AlreadyExistsError(
-        f"There is already a volume {name}; take another name, or delete it first.", name=name
+        f'There is already a volume "{names.short(name)}"; take another name.', name=name
     )
 
 

@@ -8,16 +8,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from biosegment.client.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
-    NotFoundError,
 )
 from biosegment.client.geometry import Box, shape_of
-from biosegment.client.names import CAMPAIGN, VOLUME, check_id, parse, project_of
+from biosegment.client.names import CAMPAIGN, VOLUME, not_found, parse, project_of
 from biosegment.registry.catalog.datasets import require_dataset
 from biosegment.registry.catalog.models import require_model, require_version
 from biosegment.registry.catalog.projects import add_named, require_project
 from biosegment.registry.database import now
 from biosegment.registry.jobs import people
-from biosegment.registry.listing import after_name, list_page
+from biosegment.registry.listing import COMPARED, after_name, list_page
 from biosegment.registry.outbox import publish_event
 from biosegment.registry.tables.campaigns import CampaignRow
 from biosegment.registry.tables.catalog import DatasetRow
@@ -49,7 +48,7 @@ async def create_campaign(session: AsyncSession, given: pb.Campaign) -> pb.Campa
         OutsideVolumeError: Patch, region or evaluation box leaves the data set.
         AlreadyExistsError: The name is taken.
     """
-    check_id(parse(CAMPAIGN, given.name)[1], "campaign")
+    parse(CAMPAIGN, given.name)
     project = project_of(given.name)
     await require_project(session, project)
     dataset = await require_dataset(session, given.dataset)
@@ -83,7 +82,7 @@ async def create_campaign(session: AsyncSession, given: pb.Campaign) -> pb.Campa
 def _check_plan(given: pb.Campaign, dataset: DatasetRow) -> None:
     if not given.strategy.name:
         raise InvalidArgumentError(
-            "The campaign names no strategy; AcquisitionService.ListStrategies has those on offer.",
+            "The campaign names no strategy; docs/strategies.md has those on offer.",
             field="campaign.strategy",
         )
     for field in ("initial_patches", "batch_patches", "pool_patches", "budget_patches"):
@@ -156,11 +155,8 @@ async def require_campaign(session: AsyncSession, name: str, *, lock: bool = Fal
     parse(CAMPAIGN, name)
     row = await session.get(CampaignRow, name, with_for_update=lock or None)
     if row is None:
-        raise NotFoundError(
-            f'There is no campaign "{name}". Start one with StartCampaign, or look at '
-            "ListCampaigns for those there are.",
-            name=name,
-        )
+        others = select(CampaignRow.name).where(CampaignRow.project == project_of(name))
+        raise not_found(CAMPAIGN, name, await session.scalars(others.limit(COMPARED)))
     return row
 
 

@@ -10,10 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from biosegment.client.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
-    NotFoundError,
 )
 from biosegment.client.geometry import Box
-from biosegment.client.names import CAMPAIGN, PROPOSAL, parse_int
+from biosegment.client.names import CAMPAIGN, PROPOSAL, not_found, parse_int
 from biosegment.registry.campaigns.campaigns import require_campaign
 from biosegment.registry.campaigns.rounds import annotating_round
 from biosegment.registry.database import now
@@ -60,9 +59,7 @@ async def require_proposal(session: AsyncSession, name: str, *, lock: bool = Fal
     campaign = CAMPAIGN.format(*ids.split("/"))
     row = await session.get(ProposalRow, (campaign, number), with_for_update=lock or None)
     if row is None:
-        raise NotFoundError(
-            f'There is no proposal "{name}"; look at ListProposals for those there are.', name=name
-        )
+        raise not_found(PROPOSAL, name)
     return row
 
 

@@ -6,7 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from biosegment.client.errors import NotFoundError
+from biosegment.client.names import JOB, not_found
 from biosegment.registry.database import now
 from biosegment.registry.jobs import states
 from biosegment.registry.outbox import publish_event, publish_message
@@ -38,9 +38,7 @@ async def load(session: AsyncSession, name: str, *, lock: bool = False) -> JobRo
     query = select(JobRow).where(JobRow.name == name)
     row = (await session.execute(query.with_for_update() if lock else query)).scalar_one_or_none()
     if row is None:
-        raise NotFoundError(
-            f'There is no job "{name}". `biosegment job list` shows the ones there are.', name=name
-        )
+        raise not_found(JOB, name)
     return row
 
 

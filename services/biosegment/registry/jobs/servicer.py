@@ -42,7 +42,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
                 return jobs_pb2.CreateJobResponse(job=await rows.describe(session, row))
 
             # Else one id for a training and a segmentation would get the training twice.
-            method = f"CreateJob with {request.job.WhichOneof('spec')}"
+            method = f"CreateJob/{request.job.WhichOneof('spec')}"
             return await once(session, method, request.request_id, jobs_pb2.CreateJobResponse, make)
 
     async def GetJob(
