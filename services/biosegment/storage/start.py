@@ -65,7 +65,7 @@ async def _try(store: Store) -> str:
         )
     if second:
         # Nothing here relies on it: writers never share an object, and one process changes
-        # volumes. But two platforms on one store would not notice each other.
+        # volumes. But two that start in the same moment would notice each other later.
         _log.warning(
             "store.writes_are_not_conditional",
             store=store.uri(""),

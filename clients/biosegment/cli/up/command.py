@@ -1,5 +1,6 @@
 """`biosegment up`: runs the platform until it is told to stop."""
 
+import shlex
 import signal
 from pathlib import Path
 
@@ -74,6 +75,14 @@ def run(
         tell("\nStopped before it was up.")
 
 
+def _first_command(connection: Path) -> str:
+    """What to type next, in another shell; the default home needs nothing before it."""
+    told = "Next, in another shell: "
+    if connection != Path(default_home()).absolute() / connection.name:
+        told += f"export BIOSEGMENT_CONNECTION={shlex.quote(str(connection))}\n  then: "
+    return f"{told}biosegment import IMAGE.tif --dataset NAME --voxel-size Z,Y,X\n"
+
+
 def _announce(session: Session, platform: Platform) -> None:
     connection, path = platform.connection, platform.connection_path
     if session.as_json:
@@ -93,8 +102,7 @@ def _announce(session: Session, platform: Platform) -> None:
         f"  connection  {path}\n"
         f"  logs        {platform.home.logs}\n"
         f"  store       {platform.store}\n\n"
-        f"In another shell: export BIOSEGMENT_CONNECTION={path}\n"
-        "  then: biosegment status\n"
+        f"{_first_command(path)}"
         "  or in Python: from biosegment.client import Client; client = Client()\n"
         f"Over HTTP: curl -H 'Authorization: Bearer TOKEN' "
         f"{connection.gateway_url}/api/v1/projects\n"
