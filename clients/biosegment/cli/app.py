@@ -17,6 +17,7 @@ from biosegment.cli.commands import (
     instances,
     job,
     model,
+    patches,
     platform,
     training,
 )
@@ -66,6 +67,7 @@ platform.register(app)
 data.register(app)
 model.register(app)
 campaign.register(app)
+patches.register(app)
 annotate.register(app)
 training.register(app)
 compute.register(app)

@@ -35,15 +35,16 @@ def load_mask(path: Path) -> "NDArray[Any]":
     return array
 
 
-def check_target(path: Path) -> None:
-    """Checks where an array is to go before it is computed.
+def check_target(path: Path, *, png: bool = False) -> None:
+    """Checks where an array is to go before it is computed; a .png is a picture of it.
 
     Raises:
         AlreadyExistsError: The file exists.
         InvalidArgumentError: The format is neither .npy nor .tif.
         NotFoundError: Its folder does not exist.
     """
-    _check_suffix(path)
+    if not (png and path.suffix.lower() == ".png"):
+        _check_suffix(path)
     _check_free(path)
 
 
@@ -76,6 +77,45 @@ def save(path: Path, array: "NDArray[Any]") -> None:
         import numpy as np
 
         np.save(path, array, allow_pickle=False)
+
+
+def save_grey(path: Path, picture: "NDArray[Any]") -> None:
+    """Writes a picture, uint8, axes ZYX, as a TIFF that image programs open as it is."""
+    _tifffile().imwrite(path, _page(picture), photometric="minisblack", compression="zlib")
+
+
+def save_mask(path: Path, mask: "NDArray[Any]", palette: "NDArray[Any]") -> None:
+    """Writes class values, uint8, axes ZYX, as a TIFF that shows them in colours.
+
+    Args:
+        path: The file.
+        mask: The values.
+        palette: uint16, (3, 256).
+    """
+    _tifffile().imwrite(
+        path, _page(mask), photometric="palette", colormap=palette, compression="zlib"
+    )
+
+
+def save_png(path: Path, section: "NDArray[Any]") -> None:
+    """Writes one section, uint8, axes YX, or YX and three colours.
+
+    Raises:
+        FailedPreconditionError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        raise FailedPreconditionError(
+            "PNG files need the package Pillow (pip install pillow); or use .tif."
+        ) from None
+    Image.fromarray(section).save(path)
+
+
+def _page(stack: "NDArray[Any]") -> "NDArray[Any]":
+    """A single section as a plain picture, for programs that know no stacks."""
+    page: NDArray[Any] = stack[0] if len(stack) == 1 else stack
+    return page
 
 
 def _load(path: Path) -> "NDArray[Any]":

@@ -43,10 +43,9 @@ def create(
         made,
         f"Made the model {name} of the network {made.architecture}, for the classes "
         f"{', '.join(map(str, made.classes))}. It has no version before a training.",
+        *([network.reason] if architecture is None else []),
         f"Next: biosegment campaign start NAME --dataset DATASET --model {name} --automatic",
     )
-    if architecture is None and not session.as_json:
-        tell(network.reason)
     if network.whole_sections and not session.as_json:
         tell(
             f"{network.name} looks at whole sections: it segments them whole or not at all, and "
