@@ -224,8 +224,8 @@ class LabelReader:
                 f"a class, make the class first (biosegment class set 1 NAME) and add "
                 f"--map {number}=1"
             )
-        which = "the" if len(foreground) == 1 else "say the"
-        return f"{which} class {foreground[0]}, add --map {number}={foreground[0]}"
+        which = "" if len(foreground) == 1 else "say "
+        return f"{which}class {foreground[0]}, add --map {number}={foreground[0]}"
 
     def _unknown(self, strange: NDArray[Any], place: str) -> InvalidArgumentError:
         low, high = strange.min(), strange.max()
