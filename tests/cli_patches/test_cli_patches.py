@@ -231,6 +231,22 @@ def test_one_bad_mask_does_not_keep_the_others_back(place: Place) -> None:
     assert sorted(place.log()[1].classes) == [0, 1]
 
 
+def test_a_rule_for_one_mask_does_not_label_what_was_left_blank_in_another(place: Place) -> None:
+    place.fetch("--count", "2")
+    partly = np.full((8, 8), 255, np.uint8)
+    partly[0, :2] = 0, 1
+    tifffile.imwrite(place.mask(1), partly)
+    fiji = place.paint(2, value=255)
+    outcomes = place.send("--map", "255=1")
+    assert outcomes["1"] == "sent: 2 of 64 voxels labelled"
+    assert outcomes["2"] == "sent: 64 of 64 voxels labelled"
+    first, second = (
+        arrays.unpack_mask(each.mask, each.compression, (1, 8, 8))[0] for each in place.log()
+    )
+    np.testing.assert_array_equal(first, partly)
+    np.testing.assert_array_equal(second, fiji // 255)
+
+
 @pytest.mark.parametrize("dtype", ["u2", "i4", "f4", "?"])
 def test_masks_come_back_in_whatever_type_a_program_saves(place: Place, dtype: str) -> None:
     place.fetch("--count", "1")

@@ -2,11 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from biosegment.cli.files import load_mask
 from biosegment.cli.patches.folder import Folder, Patch, digest
 from biosegment.client import Client
-from biosegment.client.errors import DomainError, UnauthenticatedError, UnavailableError
+from biosegment.client.errors import (
+    DomainError,
+    InvalidArgumentError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from biosegment.client.label_values import AS_PAINTED
 from biosegment.v1 import campaigns_pb2 as pb
 
@@ -48,7 +57,8 @@ def send(
     Args:
         client: To send with.
         folder: The folder; what was sent is noted in it at once.
-        label_map: Rules for numbers that mean something else, as in ``Client.as_mask``.
+        label_map: Rules for numbers that mean something else, as in ``Client.as_mask``; for masks
+            that cannot be read without them.
         claimant: Who painted; the folder's claimant by default.
         drafts: Send drafts that nobody changed as well.
         told: Called with each outcome.
@@ -111,7 +121,7 @@ def _one(
     if mask == patch.written and not (drafts and patch.draft):
         kept = "a draft that nobody changed; --drafts sends it" if patch.draft else "not painted in"
         return Outcome(patch, SKIPPED, "", kept)
-    values = client.as_mask(folder.dataset, array, label_map=label_map, source=str(path))
+    values = _values(client, folder, array, label_map, str(path))
     commits = client.commit(
         folder.dataset,
         patch.box,
@@ -124,3 +134,19 @@ def _one(
     folder.sent(patch, commits[-1].name, mask)
     voxels = sum(commit.labelled_voxels for commit in commits)
     return Outcome(patch, SENT, commits[-1].name, f"{voxels} of {values.size} voxels labelled")
+
+
+def _values(
+    client: Client, folder: Folder, array: NDArray[Any], label_map: Sequence[str], source: str
+) -> NDArray[np.uint8]:
+    """The class values of a mask, by the rules only where it cannot be read without them.
+
+    Masks are written full of 255, which in most of them still means that nobody painted there,
+    although another, saved by another program, needs 255=1.
+    """
+    try:
+        return client.as_mask(folder.dataset, array, source=source)
+    except InvalidArgumentError:
+        if not label_map:
+            raise
+    return client.as_mask(folder.dataset, array, label_map=label_map, source=source)
