@@ -162,11 +162,12 @@ def test_a_bounded_start_ends_when_the_labels_are_in_and_rounds_are_measured(wor
         automatic=True,
     )
 
-    def starting() -> jobs_pb2.Job:
-        return next(job for job in client.jobs() if job.train_spec.campaign)
+    def starting() -> list[jobs_pb2.Job]:
+        return [job for job in client.jobs() if job.train_spec.campaign.endswith("/laptop")]
 
     def learns() -> bool:
-        return starting().progress.done > 0
+        proposed = client.proposals("laptop")
+        return bool(proposed) and any(job.progress.HasField("eta") for job in starting())
 
     wait_until(learns, 120)
     waiting = client.campaign("laptop").waiting
@@ -182,7 +183,8 @@ def test_a_bounded_start_ends_when_the_labels_are_in_and_rounds_are_measured(wor
         return client.campaign("laptop").state == campaigns_pb2.CAMPAIGN_STATE_FINISHED
 
     wait_until(ended, 120)
-    begun = starting().result.train_result
+    (job,) = starting()
+    begun = job.result.train_result
     assert begun.metrics["finished_early"] == 1
     assert 0 < begun.metrics["steps"] < 1_000_000
     first, second, third = client.rounds("laptop")

@@ -20,6 +20,7 @@ from biosegment.v1 import campaigns_pb2 as pb
 from biosegment.v1 import jobs_pb2
 
 _LEARNING = "The network learns from the raw voxels"
+_RANDOM = "random"
 _SHOWN_CLAIMANTS = 3
 
 
@@ -77,7 +78,9 @@ async def _held(session: AsyncSession, row: CampaignRow) -> pb.Waiting:
 async def _beginning(session: AsyncSession, row: CampaignRow) -> pb.Waiting:
     """Of a campaign without a round."""
     plan = pb.Campaign.FromString(row.plan)
-    start = await _start(session, row)
+    # Random patches do not wait for it, though it may have begun a moment before their round.
+    looks = plan.first_strategy.name not in ("", _RANDOM)
+    start = await _start(session, row) if looks else None
     if start is not None:
         return await _job(session, start.name, f"{_LEARNING} before it chooses the first patches")
     if not plan.automatic:
