@@ -24,7 +24,7 @@ from biosegment.cli.up.platform import Options, Platform
 from biosegment.client import Client
 from biosegment.client.geometry import Box
 from biosegment.phantom import generate
-from biosegment.v1 import campaigns_pb2
+from biosegment.v1 import campaigns_pb2, jobs_pb2
 
 PHANTOM = (16, 512, 512)
 VOXEL = (45.0, 9.2, 9.2)
@@ -56,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--batch", type=int, default=10, help="patches of each")
     made.add_argument("--seconds", type=float, default=0.0, help="what the expert takes a patch")
     made.add_argument("--seed", type=int, default=1)
+    made.add_argument("--train-minutes", type=float, default=0.0, help="0 for the default")
+    made.add_argument("--pool", type=int, default=0, help="candidates of a round; 0 likewise")
     return made
 
 
@@ -81,6 +83,7 @@ def _live(
     client.wait(client.import_volume(home / "raw.tif", dataset=DATASET, voxel_size=voxel))
     imported = client.wait(client.import_labels(home / "labels.tif", dataset=DATASET))
     model = client.create_model(MODEL, classes=[0, 1])
+    bound = jobs_pb2.TrainingSettings(max_seconds=60 * given.train_minutes)
     clock = _Clock()
     campaign = client.start_campaign(
         CAMPAIGN,
@@ -89,6 +92,9 @@ def _live(
         initial_patches=2 * given.batch,
         batch_patches=given.batch,
         budget_patches=given.batch * given.rounds,
+        pool_patches=given.pool,
+        initial_training=bound,
+        round_training=bound,
         seed=given.seed,
         automatic=True,
     )

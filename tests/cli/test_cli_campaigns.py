@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.cli.test_cli_commands import Run, change, platform, run  # noqa: F401 - fixtures
+from tests.cli.test_cli_commands import Run, change
 from tests.client.sdk_platform import JOB, InMemoryPlatform
 
 from biosegment.cli.waits import duration
@@ -11,7 +11,7 @@ from biosegment.v1 import acquisition_pb2, campaigns_pb2, jobs_pb2, registry_pb2
 
 
 @pytest.fixture
-def waits(platform: InMemoryPlatform) -> campaigns_pb2.Waiting:  # noqa: F811
+def waits(platform: InMemoryPlatform) -> campaigns_pb2.Waiting:
     made = campaigns_pb2.Waiting(
         message="The training goes on.", advice="Watch it with: biosegment job watch train-1"
     )
@@ -20,7 +20,7 @@ def waits(platform: InMemoryPlatform) -> campaigns_pb2.Waiting:  # noqa: F811
     return made
 
 
-def test_where_there_is_nothing_to_label_the_service_says_why(run: Run, waits: object) -> None:  # noqa: F811
+def test_where_there_is_nothing_to_label_the_service_says_why(run: Run, waits: object) -> None:
     answer = run("campaign", "claim", "c")
     assert answer.exit_code == 0
     assert answer.stdout == ""
@@ -32,7 +32,7 @@ def test_where_there_is_nothing_to_label_the_service_says_why(run: Run, waits: o
     assert json.loads(run("--json", "campaign", "claim", "c").stdout) == []
 
 
-def test_a_campaign_shows_what_it_waits_for(run: Run, waits: object) -> None:  # noqa: F811
+def test_a_campaign_shows_what_it_waits_for(run: Run, waits: object) -> None:
     shown = run("campaign", "show", "c").stdout
     assert shown.splitlines()[-3:] == [
         "The training goes on.",
@@ -44,8 +44,8 @@ def test_a_campaign_shows_what_it_waits_for(run: Run, waits: object) -> None:  #
 
 
 def test_an_iou_without_a_reference_says_how_it_was_measured(
-    platform: InMemoryPlatform,  # noqa: F811
-    run: Run,  # noqa: F811
+    platform: InMemoryPlatform,
+    run: Run,
     waits: object,
 ) -> None:
     assert "fresh_iou is" not in run("campaign", "show", "c").stdout
@@ -55,11 +55,11 @@ def test_an_iou_without_a_reference_says_how_it_was_measured(
     assert "before they were learnt from" in shown
 
 
-def test_pausing_says_how_to_go_on(run: Run, waits: object) -> None:  # noqa: F811
+def test_pausing_says_how_to_go_on(run: Run, waits: object) -> None:
     assert "Watch it with" in run("campaign", "pause", "c").stderr
 
 
-def test_stopping_says_what_was_cancelled(platform: InMemoryPlatform, run: Run) -> None:  # noqa: F811
+def test_stopping_says_what_was_cancelled(platform: InMemoryPlatform, run: Run) -> None:
     stopped = run("campaign", "stop", "c", "--reason", "Enough.")
     assert stopped.stderr == f"Cancelled {JOB.rpartition('/')[2]}.\n"
     (request,) = platform.seen.of(campaigns_pb2.SetCampaignStateRequest)
@@ -67,7 +67,7 @@ def test_stopping_says_what_was_cancelled(platform: InMemoryPlatform, run: Run) 
     assert json.loads(run("--json", "campaign", "stop", "c").stdout)["cancelled_jobs"] == [JOB]
 
 
-def test_minutes_and_steps_reach_the_service(platform: InMemoryPlatform, run: Run) -> None:  # noqa: F811
+def test_minutes_and_steps_reach_the_service(platform: InMemoryPlatform, run: Run) -> None:
     base = ["campaign", "start", "c", "--dataset", "liver", "--model", "m"]
     for more in (
         [],
@@ -90,8 +90,8 @@ def test_minutes_and_steps_reach_the_service(platform: InMemoryPlatform, run: Ru
 
 
 def test_a_model_that_names_no_network_gets_one_and_is_told(
-    platform: InMemoryPlatform,  # noqa: F811
-    run: Run,  # noqa: F811
+    platform: InMemoryPlatform,
+    run: Run,
 ) -> None:
     made = run("model", "create", "mito", "--class", "0", "--class", "1")
     assert made.exit_code == 0
@@ -102,20 +102,20 @@ def test_a_model_that_names_no_network_gets_one_and_is_told(
     named = run(
         "model", "create", "big", "--class", "0", "--class", "1", "--architecture", "unet2d"
     )
-    assert named.stderr == ""
+    assert "suits this machine" not in named.stderr
 
 
 def test_a_job_that_went_smoothly_does_not_look_like_failures(
-    platform: InMemoryPlatform,  # noqa: F811
-    run: Run,  # noqa: F811
+    platform: InMemoryPlatform,
+    run: Run,
 ) -> None:
     change(platform, state=jobs_pb2.JOB_STATE_SUCCEEDED, attempt=3, max_failures=5)
-    for arguments in (["job", "show", JOB], ["job", "watch", JOB]):
-        shown = run(*arguments).stdout
-        assert "attempt" not in shown
-        assert "max_failures" not in shown
-        tries = [line.split() for line in shown.splitlines() if line.startswith("tries")]
-        assert tries == [["tries_failed", "0"]]
+    shown = run("job", "show", JOB).stdout
+    tries = [line.split() for line in shown.splitlines() if line.startswith("tries")]
+    assert tries == [["tries_failed", "0"]]
+    for text in (shown, run("job", "watch", JOB).stdout):
+        assert "attempt" not in text
+        assert "max_failures" not in text
     # Programs get what is recorded.
     assert json.loads(run("--json", "job", "show", JOB).stdout)["max_failures"] == 5
 

@@ -127,3 +127,15 @@ def test_a_command_names_the_project_where_it_is_not_the_usual_one() -> None:
         names.command("segment", "projects/lab/models/m/versions/3", "liver")
         == "biosegment --project lab segment m/3 liver"
     )
+
+
+def test_people_read_short_names_in_a_sentence() -> None:
+    said = (
+        "projects/default/datasets/liver/segmentations/mito-1 and projects/default/volumes/a_b. "
+        "projects/lab/volumes/x, /data/projects/default/volumes/y and projects/default stay."
+    )
+    assert names.shortened(said, "default") == (
+        "liver/mito-1 and a_b. "
+        "projects/lab/volumes/x, /data/projects/default/volumes/y and projects/default stay."
+    )
+    assert names.shortened("projects/default/models/m/versions/3 fits.", "default") == "m/3 fits."

@@ -51,7 +51,7 @@ def finish(session: Session, client: "Client", job: "Job", *, wait: bool = True)
         for sentence in more:
             tell(sentence)
     for warning in job.warnings:
-        tell(f"Warning: {warning}")
+        tell(f"Warning: {names.shortened(warning, session.project)}")
     _tell_of_losses(job)
 
 

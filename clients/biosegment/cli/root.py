@@ -17,6 +17,7 @@ import typer.core
 from typer.exceptions import TyperException
 
 from biosegment.cli.output import tell, write_json
+from biosegment.client import names
 from biosegment.client.errors import DomainError, InternalError, InvalidArgumentError
 from biosegment.client.plain import problem
 
@@ -55,7 +56,7 @@ class Root(typer.core.TyperGroup):
                 given, prog_name, complete_var, False, windows_expand_args, **extra
             )
         except DomainError as error:
-            status = fail(error, as_json=wants_json(given))
+            status = fail(error, as_json=wants_json(given), project=_project(given))
         except TyperException as error:
             status = _misused(error, as_json=wants_json(given))
         except typer.Abort:
@@ -106,12 +107,22 @@ def wants_json(args: Sequence[str]) -> bool:
     return "--json" in words[: words.index("--") if "--" in words else None]
 
 
-def fail(error: DomainError, *, as_json: bool) -> int:
+def fail(error: DomainError, *, as_json: bool, project: str = names.DEFAULT_PROJECT) -> int:
     """Tells of an error, and gives the exit status."""
-    tell(f"Error: {error.message}")
+    tell(f"Error: {names.shortened(error.message, project)}")
     if as_json:
         write_json(problem(error))
     return 1
+
+
+def _project(args: Sequence[str]) -> str:
+    """The project that short names belong to, as far as it can be told without the command."""
+    words = hoisted(args)
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == "--project":
+            return value if equals else words[place + 1]
+    return os.environ.get("BIOSEGMENT_PROJECT", names.DEFAULT_PROJECT)
 
 
 def _misused(error: TyperException, *, as_json: bool) -> int:

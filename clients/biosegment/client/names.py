@@ -45,6 +45,7 @@ __all__ = [
     "parse_int",
     "project_of",
     "short",
+    "shortened",
 ]
 
 DEFAULT_PROJECT = "default"
@@ -181,6 +182,12 @@ def expand(pattern: str, value: str, project: str) -> str:
 def short(name: str) -> str:
     """The short form of a full name, without its project: "m/3" for a model version."""
     return "/".join(name.split("/")[1::2] if name.count("/") == 1 else name.split("/")[3::2])
+
+
+def shortened(text: str, project: str) -> str:
+    """A text for people in which the full names of a project's resources are short ones."""
+    full = rf"(?<![\w/])projects/{re.escape(project)}((?:/[A-Za-z]+/[a-z0-9][a-z0-9_-]*)+)"
+    return re.sub(full, lambda found: "/".join(found.group(1).split("/")[2::2]), text)
 
 
 def command(verb: str, name: str, *more: str) -> str:

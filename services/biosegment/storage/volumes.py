@@ -184,7 +184,9 @@ class Volumes:
                 if found is None or found[1].request_id != made_by:
                     return
             for volume_format in EXTENSIONS:
-                await self._remove(place_of(name, volume_format))
+                place = place_of(name, volume_format)
+                await self._remove(place)
+                await self._store.delete(place.beside)
 
     async def level_specs(self, name: str) -> tuple[storage_pb2.Volume, list[str]]:
         """A volume and the tensorstore specs, as JSON, that open its levels.

@@ -51,13 +51,13 @@ def not_held_out(patches: int, fewest: int) -> str:
         patches: Labelled patches there are.
         fewest: That any are held out of.
     """
-    why = (
-        f"there are {patches} labelled patches, and at least {fewest} are needed"
+    needed = (
+        f"that takes at least {fewest} labelled patches, and there were {patches}"
         if patches < fewest
-        else "no two patches hold the same foreground class"
+        else "that takes two patches with the same foreground class"
     )
     return (
-        f"Nothing was held out, for {why}: the training was not measured and did not stop early. "
+        f"Nothing was held out: {needed}. The training was not measured and did not stop early. "
         "Label more patches, or leave --hold-out away."
     )
 

@@ -8,13 +8,15 @@ import typer
 
 from biosegment.cli import parse
 from biosegment.cli.commands.patches import commit_folder
-from biosegment.cli.output import show, show_all, tell
+from biosegment.cli.output import answer, as_dict, show_all, tell, write_json
 from biosegment.cli.session import session_of
+from biosegment.client import names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from biosegment.client import Box, Client
+    from biosegment.v1.annotations_pb2 import Annotation
 
 annotate_app = typer.Typer(no_args_is_help=True, help="The annotation log.")
 
@@ -80,8 +82,21 @@ def commit(
             seconds=seconds,
             tool="cli",
         )
-    show_all(session, commits, ["name", "box", "classes", "labelled_voxels"])
+    if session.as_json:
+        write_json([as_dict(each) for each in commits])
+    for each in () if session.as_json else commits:
+        typer.echo(_sentence(each))
     _tell_left(values)
+
+
+def _sentence(commit: "Annotation") -> str:
+    from biosegment.client import Box
+
+    classes = ", ".join(map(str, commit.classes)) or "none"
+    return (
+        f"Committed {names.short(commit.name)}: {commit.labelled_voxels:,} labelled voxels in "
+        f"{Box.from_proto(commit.box)}, classes {classes}."
+    )
 
 
 def _tell_left(values: "NDArray[Any]") -> None:
@@ -95,15 +110,14 @@ def _tell_left(values: "NDArray[Any]") -> None:
 
 
 def _box_of(client: "Client", proposal: str) -> "Box":
-    from biosegment.client import Box, names
-    from biosegment.client.errors import NotFoundError
+    from biosegment.client import Box
 
     full = names.expand(names.PROPOSAL, proposal, client.project)
     project, campaign, _ = names.parse(names.PROPOSAL, full)
     for known in client.proposals(names.CAMPAIGN.format(project, campaign), limit=100_000):
         if known.name == full:
             return Box.from_proto(known.box)
-    raise NotFoundError(f"There is no proposal {full}.", name=full)
+    raise names.not_found(names.PROPOSAL, full)
 
 
 @annotate_app.command("undo")
@@ -114,7 +128,8 @@ def undo(
     """Undo a commit, by another commit."""
     session = session_of(ctx)
     with session.client() as client:
-        show(session, client.undo(annotation))
+        made = client.undo(annotation)
+    answer(session, made, f"Undid {annotation} by {names.short(made.name)}.")
 
 
 @annotate_app.command("log")

@@ -155,7 +155,7 @@ async def require_classes(session: AsyncSession, project: str, values: Iterable[
         raise InvalidArgumentError(
             f"{project} has no label class of value {', '.join(map(str, unknown[:10]))}; its "
             f"classes are {', '.join(map(str, sorted(known)))}. Add one with: biosegment class set "
-            "VALUE NAME",
+            f"{unknown[0]} NAME",
             project=project,
             values=unknown[:10],
         )

@@ -1,7 +1,6 @@
 """A training run on samples in memory: arrays in, a trained network out."""
 
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -23,6 +22,7 @@ from biosegment.training.child.pace import Pace
 from biosegment.training.child.samples import CropSampler
 from biosegment.training.child.settings import Hooks, Outcome, Settings
 from biosegment.training.child.watch import Watch, checkpoint_step
+from biosegment.training.scratch import scratch
 
 _log = log.get(__name__)
 _CLIP = 1.0
@@ -117,8 +117,8 @@ def run(
         OutOfMemoryError: The device has too little memory even for one crop at a time.
     """
     resumed = checkpoint_step(checkpoint) if checkpoint else None
-    with tempfile.TemporaryDirectory(prefix="biosegment-train-") as name:
-        watch = Watch(hooks, settings, Path(name))
+    with scratch() as folder:
+        watch = Watch(hooks, settings, folder)
         if resumed is not None and checkpoint is not None:
             watch.path.write_bytes(checkpoint)
         pace = Pace(hooks, settings)
@@ -131,7 +131,7 @@ def run(
             if hooks.log is not None:
                 hooks.log.restart(start)
             try:
-                steps = attempt(module, batch, settings, callbacks, Path(name), watch.path, start)
+                steps = attempt(module, batch, settings, callbacks, folder, watch.path, start)
                 break
             except OutOfMemoryError:
                 if parts >= settings.batch_size:

@@ -42,12 +42,12 @@ class Sample:
         return int(np.count_nonzero(self.channels != IGNORE))
 
 
-def labelled_voxels(samples: Iterable[Sample], classes: Sequence[int]) -> dict[int, int]:
+def labelled_voxels(samples: Sequence[Sample], classes: Sequence[int]) -> dict[int, int]:
     """Labelled voxels by class value, of every class of the model; ``classes`` by channel."""
-    counts = np.zeros(IGNORE + 1, np.int64)
-    for sample in samples:
-        counts += np.bincount(sample.channels.reshape(-1), minlength=IGNORE + 1)
-    return {value: int(counts[channel]) for channel, value in enumerate(classes)}
+    return {
+        value: sum(int(np.count_nonzero(sample.channels == channel)) for sample in samples)
+        for channel, value in enumerate(classes)
+    }
 
 
 def surroundings(box: Box, shape: ZYX, patch: ZYX) -> Box:
