@@ -108,6 +108,21 @@ async def test_import_makes_raw_volume_and_label_view(platform, dtype, layout):
     assert context._progress.done == context._progress.total
 
 
+async def test_import_measures_grey_values_without_the_padding(platform):
+    data = grey()
+    data[:, 60:] = 7
+    tifffile.imwrite(platform.files / "raw.tif", data)
+    answer = await start(platform, dataset_spec(platform.files / "raw.tif"))
+    await platform.imports(platform.context(answer.job))
+    volume, _ = await read(platform, RAW)
+    expected = np.quantile(data[:, :60], [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99])
+    np.testing.assert_allclose(volume.grey.quantiles, expected, atol=1)
+    assert (list(volume.grey.padding), volume.grey.voxels) == ([7.0], data.size)
+    assert volume.grey.left_out == pytest.approx(73 / 133, abs=1e-3)
+    view, _ = await read(platform, LABELS)
+    assert not view.HasField("grey")
+
+
 async def test_a_second_attempt_takes_up_what_the_first_left(platform):
     path = platform.files / "raw.tif"
     tifffile.imwrite(path, grey())
