@@ -15,7 +15,7 @@ FAULTS ?= 100
 N ?= 50
 
 .PHONY: help setup demo test test-slow bench-labels bench-rank bench-candidates bench-wait
-.PHONY: bench-training bench-segment bench-first-campaign chaos chaos-campaign chaos-backup
+.PHONY: bench-training bench-segment bench-grey bench-first-campaign chaos chaos-campaign chaos-backup
 .PHONY: lint types proto proto-check check clean
 
 help: ## List the targets
@@ -67,6 +67,9 @@ bench-training: setup ## What a training step costs beside the network's own wor
 
 bench-segment: setup ## Segmentation beside the bare network and MONAI's sliding window; memory; cost of a block
 	$(BIN)/python -m benchmarks.segment $(BENCH_ARGS)
+
+bench-grey: setup ## IoU of one version on a picture stored in many ways; DATA_ROOT=… (vnc/ in it), else a phantom
+	$(BIN)/python -m benchmarks.grey $(BENCH_ARGS)
 
 check: lint types proto-check ## Every static check
 

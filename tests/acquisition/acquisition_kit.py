@@ -127,12 +127,12 @@ class _Inference(inference_pb2_grpc.InferenceServiceServicer):
 
 
 class _Storage(StorageServicer):
-    """The real one, with two volumes made up."""
+    """The real one, with the truth made up."""
 
     async def GetVolume(self, request: Any, context: Any) -> Any:
-        if request.name not in (TRUTH, RAW):
+        if request.name != TRUTH:
             return await super().GetVolume(request, context)
-        kind = storage_pb2.VOLUME_KIND_LABELS if request.name == TRUTH else 1
+        kind = storage_pb2.VOLUME_KIND_LABELS
         level = storage_pb2.VolumeLevel(shape=shape_proto(SHAPE))
         return storage_pb2.GetVolumeResponse(
             volume=storage_pb2.Volume(name=request.name, kind=kind, state=2, levels=[level])
@@ -154,7 +154,10 @@ class Kit:
         self.conductor = conductor
         self.inference = inference
 
-    async def seed(self) -> None:
+    async def seed(self, raw: NDArray[np.float32] | None = None) -> None:
+        if raw is None:
+            raw = np.random.default_rng(0).random(SHAPE, np.float32)
+        await store_volume(self.stubs, self.connection, RAW, raw)
         registry = self.stubs.registry
         project = registry_pb2.Project(name=PROJECT)
         await registry.CreateProject(registry_pb2.CreateProjectRequest(project=project))
@@ -320,8 +323,10 @@ class Kit:
 
 
 @asynccontextmanager
-async def open_kit(folder: Path, device: str = "cuda") -> AsyncIterator[Kit]:
-    """Everything on one server, with a seeded project."""
+async def open_kit(
+    folder: Path, raw: NDArray[np.float32] | None = None, *, device: str = "cuda"
+) -> AsyncIterator[Kit]:
+    """Everything on one server, with a seeded project; noise where no raw voxels are given."""
     database = Database(f"sqlite+aiosqlite:///{folder / 'registry.db'}")
     async with database.engine.begin() as engine:
         await engine.run_sync(Base.metadata.create_all)
@@ -379,7 +384,7 @@ async def open_kit(folder: Path, device: str = "cuda") -> AsyncIterator[Kit]:
         async with AsyncStubs(connection) as stubs:
             stubs_of.append(stubs)
             kit = Kit(stubs, connection, conductor, inference)
-            await kit.seed()
+            await kit.seed(raw)
             yield kit
     finally:
         await server.stop(0)

@@ -55,7 +55,7 @@ async def test_what_is_given_is_kept(kit):
 
 async def made_on(device, folder, **fields):
     """The plan of a campaign where training has a device."""
-    async with open_kit(folder, device) as kit:
+    async with open_kit(folder, device=device) as kit:
         request = acquisition_pb2.StartCampaignRequest(
             campaign=pb.Campaign(name=CAMPAIGN, dataset=DATASET, model=MODEL, **fields),
             validate_only=True,

@@ -102,7 +102,7 @@ def test_a_model_that_names_no_network_gets_one_and_is_told(
     named = run(
         "model", "create", "big", "--class", "0", "--class", "1", "--architecture", "unet2d"
     )
-    assert "suits this machine" not in named.stderr
+    assert "suits" not in named.stderr
 
 
 def test_a_job_that_went_smoothly_does_not_look_like_failures(
@@ -110,12 +110,13 @@ def test_a_job_that_went_smoothly_does_not_look_like_failures(
     run: Run,
 ) -> None:
     change(platform, state=jobs_pb2.JOB_STATE_SUCCEEDED, attempt=3, max_failures=5)
-    shown = run("job", "show", JOB).stdout
-    tries = [line.split() for line in shown.splitlines() if line.startswith("tries")]
+    for arguments in (["job", "show", JOB], ["job", "watch", JOB]):
+        shown = run(*arguments).stdout
+        assert "attempt" not in shown
+        assert "max_failures" not in shown
+    lines = run("job", "show", JOB).stdout.splitlines()
+    tries = [line.split() for line in lines if line.startswith("tries")]
     assert tries == [["tries_failed", "0"]]
-    for text in (shown, run("job", "watch", JOB).stdout):
-        assert "attempt" not in text
-        assert "max_failures" not in text
     # Programs get what is recorded.
     assert json.loads(run("--json", "job", "show", JOB).stdout)["max_failures"] == 5
 

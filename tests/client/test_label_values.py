@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from biosegment.client import label_values
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.client.label_values import (
     AS_PAINTED,
@@ -132,3 +133,11 @@ def test_pieces_are_judged_together_and_the_piece_is_named() -> None:
     reader.finish()
     with pytest.raises(InvalidArgumentError, match=r"x\.tif, page 2, holds the number 9"):
         reader.read(empty + 9, "page 2")
+
+
+def test_large_labels_are_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_values, "_PIECE", 7)
+    labels = np.random.default_rng(2).integers(0, 3, (4, 5, 6)).astype(np.int32)
+    reader = LabelReader(CLASSES)
+    np.testing.assert_array_equal(reader.read(labels[:, ::-1]), labels[:, ::-1])
+    assert reader.counts[:3].tolist() == np.bincount(labels.reshape(-1)).tolist()

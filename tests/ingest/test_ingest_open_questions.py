@@ -86,6 +86,18 @@ async def test_answers_that_make_no_sense_are_refused(platform, reading, says):
         await start(platform, spec)
 
 
+async def test_a_first_page_that_cannot_be_taken_is_refused_before_there_is_a_job(platform):
+    path = platform.files / "raw.tif"
+    for data in (np.full((2, 5, 6), np.nan, "f4"), np.eye(3, dtype="u1") * np.ones((2, 5, 3, 3))):
+        photometric = "minisblack" if data.ndim == 3 else "rgb"
+        tifffile.imwrite(
+            path, data.astype("f4" if data.ndim == 3 else "u1"), photometric=photometric
+        )
+        with pytest.raises(InvalidArgumentError, match=r"Page 1 .* (no numbers|coloured)"):
+            await start(platform, dataset_spec(path))
+    assert platform.record.jobs == []
+
+
 async def test_a_file_that_changes_between_look_and_job_is_looked_at_again(platform):
     path = platform.files / "raw.tif"
     tifffile.imwrite(path, DATA)

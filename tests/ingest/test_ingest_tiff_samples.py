@@ -87,6 +87,11 @@ class TestPalettes:
         assert look(path).dtype == np.dtype("u1")
         assert any("palette of greys" in said for said in look(path).warnings)
 
+    def test_of_one_page_that_stands_for_all(self, tmp_path, stack):
+        path = tmp_path / "p.tif"
+        self.write(path, stack, [(255 - np.arange(256)) * 257] * 3, truncate=True)
+        np.testing.assert_array_equal(read(path), 255 - stack)
+
     def test_greys_finer_than_8_bit(self, tmp_path, stack):
         path = tmp_path / "p.tif"
         ramp = np.arange(256) * 100 + 7

@@ -10,6 +10,7 @@ import typer
 
 from biosegment.cli.session import Session
 from biosegment.client.plain import as_plain
+from biosegment.client.terminal import CONTROL, printable
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -28,7 +29,9 @@ def as_dict(message: "Message") -> dict[str, Any]:
 
 def write_json(value: Any) -> None:
     """Writes plain values to stdout as JSON."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # JSON leaves some characters as they are that a terminal obeys.
+    typer.echo(CONTROL.sub(lambda c: c[0] if c[0] == "\n" else f"\\u{ord(c[0]):04x}", text))
 
 
 def show(session: Session, message: "Message") -> None:
@@ -56,7 +59,7 @@ def show_values(session: Session, values: Mapping[str, Any]) -> None:
     lines = list(_flat(values))
     width = max((len(key) for key, _ in lines), default=0)
     for key, value in lines:
-        typer.echo(f"{key:<{width}}  {value}")
+        typer.echo(printable(f"{key:<{width}}  {value}"))
 
 
 def show_all(
@@ -104,14 +107,14 @@ def show_rows(rows: Sequence[Mapping[str, Any]], *, empty: str = "There are none
         table.add_column(column.partition(".")[0].replace("_", " "), overflow="fold")
     for row in rows:
         # Text, because names and boxes in square brackets would be read as markup.
-        table.add_row(*(Text(_scalar(value)) for value in row.values()))
+        table.add_row(*(Text(printable(_scalar(value))) for value in row.values()))
     # A pipe has no width; what reads it wants one line per row.
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 def tell(text: str) -> None:
     """Tells a person something beside the answer, on stderr."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text, lines=True), err=True)
 
 
 def short(name: str, project: str) -> str:

@@ -26,6 +26,7 @@ _HIGHEST = (1 << 64) - 1
 # So many numbers that are no classes look like numbers of objects.
 _MANY = 8
 _UNKNOWN = 256
+_PIECE = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +146,20 @@ class LabelReader:
             InvalidArgumentError: It holds fractions or colours, or a number without a meaning.
         """
         place = f"{self._source}, {where}," if where else self._source
-        numbers = _whole(labels, place)
-        present, spots = _distinct(numbers)
+        flat = labels.reshape(-1)
+        made = np.empty(flat.size, np.uint8)
+        # What is needed beside the labels takes many bytes a voxel.
+        for start in range(0, flat.size, _PIECE):
+            made[start : start + _PIECE] = self._read(flat[start : start + _PIECE], place)
+        return made.reshape(labels.shape)
+
+    def _read(self, labels: NDArray[Any], place: str) -> NDArray[np.uint8]:
+        present, spots = _distinct(_whole(labels, place))
         values = self._meanings(present)
         if bool((values == _UNKNOWN).any()):
             raise self._unknown(present[values == _UNKNOWN], place)
-        made = values.astype(np.uint8)[spots].reshape(labels.shape)
-        self.counts += np.bincount(made.reshape(-1), minlength=256)
+        made: NDArray[np.uint8] = values.astype(np.uint8)[spots]
+        self.counts += np.bincount(made, minlength=256)
         return made
 
     def missing(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -278,11 +286,11 @@ def _whole(labels: NDArray[Any], place: str) -> NDArray[Any]:
 
 
 def _distinct(numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """The numbers that occur, and for each voxel the place of its own among them."""
+    """The numbers that occur in a row of them, and for each the place among those."""
     low, high = int(numbers.min()), int(numbers.max())
     if high - low < 1 << 16:
         # Counting is many times faster than sorting.
-        shifted = numbers.reshape(-1).astype(np.int64) if high < 1 << 63 else numbers.reshape(-1)
+        shifted = numbers.astype(np.int64) if high < 1 << 63 else numbers
         shifted = (shifted - low).astype(np.intp)
         there = np.bincount(shifted) > 0
         present = np.flatnonzero(there)
@@ -290,5 +298,5 @@ def _distinct(numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
         places[present] = np.arange(present.size)
         kind = np.uint64 if high >= 1 << 63 else np.int64
         return present.astype(kind) + kind(low), places[shifted]
-    present, spots = np.unique(numbers.reshape(-1), return_inverse=True)
-    return present, spots.reshape(-1)
+    present, spots = np.unique(numbers, return_inverse=True)
+    return present, spots

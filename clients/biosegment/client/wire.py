@@ -8,6 +8,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from biosegment.client.errors import DOMAIN, DomainError, error_of, error_of_code
+from biosegment.client.terminal import printable
 
 STATUS_KEY = "grpc-status-details-bin"
 
@@ -63,7 +64,8 @@ def domain_error(error: grpc.RpcError, service: str) -> DomainError:
             for detail in status.details:
                 info = error_details_pb2.ErrorInfo()
                 if detail.Unpack(info) and info.domain == DOMAIN:
-                    return error_of(info.reason, status.message, dict(info.metadata))
+                    message = printable(status.message, lines=True)
+                    return error_of(info.reason, message, dict(info.metadata))
     name = code.name if code is not None else "UNKNOWN"
     if name == "UNAVAILABLE":
         message = f"The {service} service cannot be reached ({error.details()})."
@@ -71,4 +73,4 @@ def domain_error(error: grpc.RpcError, service: str) -> DomainError:
         message = f"The {service} service did not answer in time."
     else:
         message = error.details() or name
-    return error_of_code(name, message)
+    return error_of_code(name, printable(message, lines=True))

@@ -1235,6 +1235,7 @@ class TrainResult(_message.Message):
     RESUMED_FROM_STEP_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     LOGS_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     weights: _builtins.str
     """Object name of the safetensors weights."""
     sha256: _builtins.str
@@ -1255,6 +1256,10 @@ class TrainResult(_message.Message):
     def settings(self) -> Global___TrainingSettings:
         """The settings as used: with what was found, and the precision of the device."""
 
+    @_builtins.property
+    def reference(self) -> _types_pb2.InputReference:
+        """What raw data look like to the network."""
+
     def __init__(
         self,
         *,
@@ -1265,10 +1270,11 @@ class TrainResult(_message.Message):
         resumed_from_step: _builtins.int = ...,
         settings: Global___TrainingSettings | None = ...,
         logs: _builtins.str = ...,
+        reference: _types_pb2.InputReference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["logs", b"logs", "metrics", b"metrics", "resumed_from_step", b"resumed_from_step", "settings", b"settings", "sha256", b"sha256", "version", b"version", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logs", b"logs", "metrics", b"metrics", "reference", b"reference", "resumed_from_step", b"resumed_from_step", "settings", b"settings", "sha256", b"sha256", "version", b"version", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -267,6 +267,7 @@ class ModelVersion(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     EVALUATIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/models/m/versions/v; v counts from 1."""
@@ -295,6 +296,12 @@ class ModelVersion(_message.Message):
         """The warnings of the job that made it."""
 
     @_builtins.property
+    def reference(self) -> _types_pb2.InputReference:
+        """What raw data look like to it; unset for versions that were made before
+        this was recorded.
+        """
+
+    @_builtins.property
     def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evaluation]:
         """What it was measured on, newest first; at most the 20 newest."""
 
@@ -311,11 +318,12 @@ class ModelVersion(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        reference: _types_pb2.InputReference | None = ...,
         evaluations: _abc.Iterable[Global___Evaluation] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reference", b"reference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "create_time", b"create_time", "dataset", b"dataset", "evaluations", b"evaluations", "job", b"job", "metrics", b"metrics", "name", b"name", "revision", b"revision", "sha256", b"sha256", "warnings", b"warnings", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "create_time", b"create_time", "dataset", b"dataset", "evaluations", b"evaluations", "job", b"job", "metrics", b"metrics", "name", b"name", "reference", b"reference", "revision", b"revision", "sha256", b"sha256", "warnings", b"warnings", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

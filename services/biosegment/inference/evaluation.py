@@ -55,7 +55,7 @@ async def plan(
     _check(reference, subject)
     if spec.HasField("box"):
         spec.box.CopyFrom(subject.box(spec.box).to_proto())
-    return spec, await _told(stubs, subject, spec)
+    return spec, [*subject.warnings, *await _told(stubs, subject, spec)]
 
 
 def _check(reference: storage_pb2.Volume, subject: Subject) -> None:

@@ -49,7 +49,7 @@ class Plan:
         spec: With every default filled in.
         voxels: Voxels that will be predicted; about, where a mask says which.
         worker_memory_bytes: Estimated peak of one worker.
-        warnings: What was not done as it was asked for, in sentences.
+        warnings: Sentences for whoever uses the output, such as what was not done as asked.
     """
 
     spec: jobs_pb2.SegmentSpec
@@ -125,7 +125,7 @@ async def plan(
         mask = await masks.look_up(stubs, parent, spec.mask_volume, subject.raw)
         voxels = round(voxels * await mask.share(box))
     memory = _memory(spec, subject, settings.forwards, result_bytes)
-    return Plan(spec, voxels, memory, warnings)
+    return Plan(spec, voxels, memory, (*subject.warnings, *warnings))
 
 
 def chunk_and_unit(shape: ZYX) -> tuple[ZYX, ZYX]:

@@ -29,16 +29,19 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self, request: pb.PredictRegionRequest, context: _Context
     ) -> AsyncIterator[pb.PredictRegionResponse]:
         """Predicts a box and streams it."""
-        box, array = await answers.predict(self._stubs, self._calls, request, self._settings)
+        box, array, warnings = await answers.predict(
+            self._stubs, self._calls, request, self._settings
+        )
         for chunk in arrays.encode(array, box):
-            yield pb.PredictRegionResponse(chunk=chunk)
+            yield pb.PredictRegionResponse(chunk=chunk, warnings=warnings)
+            warnings = ()
 
     async def ScorePatches(
         self, request: pb.ScorePatchesRequest, context: _Context
     ) -> AsyncIterator[pb.ScorePatchesResponse]:
         """Scores patches."""
-        async for scores in answers.score(self._stubs, self._calls, request):
-            yield pb.ScorePatchesResponse(scores=scores)
+        async for answer in answers.score(self._stubs, self._calls, request):
+            yield answer
 
     async def StartSegmentation(
         self, request: pb.StartSegmentationRequest, context: _Context

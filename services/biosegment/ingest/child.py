@@ -16,6 +16,7 @@ from biosegment.ingest.class_check import translated
 from biosegment.ingest.readers.base import Stack
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.runtime.child import ChildContext
+from biosegment.runtime.grey import GreyMeter, measured
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def run_import(
     stack: Stack,
     volume: str,
     labels: LabelReader | None,
-) -> tuple[int, int]:
+) -> tuple[int, int, bytes]:
     """Fills every level of a volume from the pages of files.
 
     Args:
@@ -56,7 +57,8 @@ def run_import(
         labels: For labels: what makes class values of their numbers.
 
     Returns:
-        Bytes of voxels read, and of labels the voxels that are not labelled.
+        Bytes of voxels read; of labels the voxels that are not labelled; of an image its
+        GreyStatistics.
 
     Raises:
         InvalidArgumentError: The files changed since they were looked at, or a page is damaged or
@@ -71,12 +73,15 @@ def run_import(
                 "Import it again.",
                 name=volume,
             )
-        pages = stack.pages() if labels is None else translated(stack, labels)
+        meter = GreyMeter()
+        pages = measured(stack.pages(), meter) if labels is None else translated(stack, labels)
         slabs.write_pages(target, pages, _Reports(context, "reading"))
         if labels is not None:
             labels.finish()
         build_pyramid(target, _Reports(context, "pyramid"))
-        return prod(stack.shape) * stack.dtype.itemsize, labels.not_labelled if labels else 0
+        left = labels.not_labelled if labels else 0
+        grey = meter.statistics().SerializeToString()
+        return prod(stack.shape) * stack.dtype.itemsize, left, grey
 
 
 def run_export(

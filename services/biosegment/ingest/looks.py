@@ -130,7 +130,10 @@ def scan(context: ChildContext, *, path: str, source: Source, reading: Reading) 
 
     with _explained(path):
         real, roots = source.real(path)
-        return folder.scan(real, reading, roots.existing, check)
+        stack = folder.scan(real, reading, roots.existing, check)
+        # What no header says, such as colours or a missing decoder, most files show on page one.
+        next(stack.pages())
+        return stack
 
 
 def check_classes(

@@ -55,7 +55,7 @@ class ImportHandler:
             await _make(ctx, view)
             # Nothing is ever missing in a view: what nobody labelled reads as not labelled.
             await ctx.stubs.storage.FinishVolume(storage_pb2.FinishVolumeRequest(name=view.name))
-        read, left = await ctx.run_child(
+        read, left, grey = await ctx.run_child(
             self._child,
             "biosegment.ingest.child:run_import",
             connection=str(self._connection),
@@ -64,7 +64,10 @@ class ImportHandler:
             volume=volume.name,
             labels=labels,
         )
-        await ctx.stubs.storage.FinishVolume(storage_pb2.FinishVolumeRequest(name=volume.name))
+        finish = storage_pb2.FinishVolumeRequest(name=volume.name)
+        if labels is None:
+            finish.grey.MergeFromString(grey)
+        await ctx.stubs.storage.FinishVolume(finish)
         result = jobs_pb2.ImportResult(
             volume=volume.name,
             shape=shape_proto(stack.shape),

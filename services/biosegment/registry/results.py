@@ -29,7 +29,7 @@ from biosegment.registry.outbox import publish_event
 from biosegment.registry.tables.boxes import box_values
 from biosegment.registry.tables.campaigns import ProposalRow
 from biosegment.registry.tables.catalog import DatasetRow, ModelVersionRow, SegmentationRow
-from biosegment.registry.values import check_text, finite, kept_warnings
+from biosegment.registry.values import check_text, finite, kept_warnings, known
 from biosegment.v1 import campaigns_pb2, events_pb2, jobs_pb2
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -198,6 +198,7 @@ async def apply_train(
         job=job,
         metrics=finite(result.metrics),
         warnings=list(warnings),
+        reference=known(result.reference),
         create_time=now(),
     )
     session.add(row)

@@ -13,6 +13,7 @@ from biosegment.runtime import log
 from biosegment.runtime.bus import Bus
 from biosegment.runtime.server import Server
 from biosegment.runtime.settings import ServiceSettings
+from biosegment.runtime.threads import Threads, pulse
 
 _log = log.get(__name__)
 CANNOT_START = 2
@@ -67,6 +68,7 @@ class App:
         await self.bus.connect()
         await self.server.start()
         _log.info("service.started", port=self.server.port)
+        self.add_loop("pulse", self._pulse)
         tasks = [asyncio.create_task(run(self.stopping), name=name) for name, run in self._loops]
         stop = asyncio.create_task(self.stopping.wait(), name="stop")
         failed: BaseException | None = None
@@ -81,6 +83,12 @@ class App:
             await self._close(tasks)
         if failed is not None:
             raise SystemExit(1)
+
+    async def _pulse(self, stopping: asyncio.Event) -> None:
+        async def tell(moves: bool) -> None:
+            await self.server.report(serving=moves)
+
+        await pulse(stopping, tell)
 
     async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
         grace = self.settings.drain_seconds
@@ -119,9 +127,11 @@ def main(
     log.configure(name, settings.log_level, settings.log_format)
 
     status = CANNOT_START
+    threads = Threads()
 
     async def serve() -> None:
         nonlocal status
+        asyncio.get_running_loop().set_default_executor(threads)
         app = App(name, settings)
         await setup(app, settings)
         status = 1
@@ -131,4 +141,9 @@ def main(
         asyncio.run(serve())
     except DomainError as error:
         sys.stderr.write(f"{name}: {error.message}\n")
+        threads.leave(status)
         raise SystemExit(status) from None
+    except BaseException:
+        threads.leave(1)
+        raise
+    threads.leave(0)

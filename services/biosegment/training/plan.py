@@ -22,6 +22,7 @@ _FRESH_RATE, _FINE_TUNING_RATE = 1e-3, 5e-4
 _CHECKPOINT_STEPS = 100
 _DICE_WEIGHT = 0.5
 _HOLD_OUT, _MEASUREMENTS, _PATIENCE = 0.2, 20, 6
+_MOST_FRESH_VOXELS = 1 << 28
 _MAX_SECONDS = 30 * 24 * 3600.0
 _MAX_STEPS, _MAX_BATCH, _MAX_PATCH, _MAX_SEED = 1_000_000, 1024, 4096, 2**31 - 1
 _PAGE = 1000
@@ -72,6 +73,7 @@ async def plan(
     found = await stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=spec.dataset))
     dataset = found.dataset
     await _check_raw(stubs, dataset.raw_volume)
+    _check_fresh(dataset, spec)
     made = jobs_pb2.TrainSpec()
     made.CopyFrom(spec)
     warnings: list[str] = []
@@ -98,6 +100,29 @@ async def plan(
         _check_room(room, patch)
     _check_patch(spec.dataset, shape, patch, architecture.footprint(parameters).stride)
     return TrainPlan(made, warnings)
+
+
+def _check_fresh(dataset: registry_pb2.Dataset, spec: jobs_pb2.TrainSpec) -> None:
+    """Accepts boxes that the base version can be measured on in memory.
+
+    Raises:
+        InvalidArgumentError: There is no version to measure, or they are too large.
+        OutsideVolumeError: One leaves the data set.
+    """
+    if spec.fresh and not spec.base_version:
+        raise InvalidArgumentError(
+            "There is no version to measure on fresh labels: name a base version, or leave the "
+            "boxes out.",
+            field="spec.fresh",
+        )
+    shape, what = shape_of(dataset.shape), f"the data set {dataset.name}"
+    voxels = sum(Box.from_proto(box).within(shape, what).voxels for box in spec.fresh)
+    if voxels > _MOST_FRESH_VOXELS:
+        raise InvalidArgumentError(
+            f"{voxels} voxels are more than a version is measured on before a training "
+            f"({_MOST_FRESH_VOXELS}); name fewer or smaller boxes.",
+            field="spec.fresh",
+        )
 
 
 def _check_patch(dataset: str, shape: ZYX, patch: ZYX, step: ZYX) -> None:

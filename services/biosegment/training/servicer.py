@@ -11,6 +11,7 @@ from biosegment.client.stubs import AsyncStubs
 from biosegment.nets import catalog
 from biosegment.nets.families import Architecture
 from biosegment.nets.parameters import Parameters
+from biosegment.training import other_data
 from biosegment.training.device import DeviceOfChild, recommended
 from biosegment.training.plan import plan
 from biosegment.training.search_plan import plan_search
@@ -35,6 +36,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         planned = await plan(self._stubs, request.parent, request.request_id, request.spec)
         if request.validate_only:
             return pb.StartTrainingResponse(resolved_spec=planned.spec)
+        told = await other_data.warnings(self._stubs, planned.spec)
         answer = await self._stubs.jobs.CreateJob(
             jobs_pb2.CreateJobRequest(
                 parent=request.parent,
@@ -42,7 +44,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
                 job=jobs_pb2.Job(
                     kind=jobs_pb2.JOB_KIND_TRAIN,
                     train_spec=planned.spec,
-                    warnings=[*request.warnings, *planned.warnings],
+                    warnings=[*request.warnings, *planned.warnings, *told],
                 ),
             )
         )
@@ -57,12 +59,13 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         )
         if request.validate_only:
             return pb.StartSearchResponse(resolved_spec=spec)
+        told = await other_data.warnings(self._stubs, spec.training)
         answer = await self._stubs.jobs.CreateJob(
             jobs_pb2.CreateJobRequest(
                 parent=request.parent,
                 request_id=request.request_id,
                 job=jobs_pb2.Job(
-                    kind=jobs_pb2.JOB_KIND_SEARCH, search_spec=spec, warnings=warnings
+                    kind=jobs_pb2.JOB_KIND_SEARCH, search_spec=spec, warnings=[*warnings, *told]
                 ),
             )
         )

@@ -112,21 +112,21 @@ def train(
 ) -> None:
     """Train a model on the annotations of a data set. 0 takes the service's default."""
     session = session_of(ctx)
-    settings = _settings(
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        patch=patch,
-        seed=seed,
-        hold_out=hold_out,
-        measure_every=measure_every,
-        patience=patience,
-        precision=precision,
-    )
-    settings.find_learning_rate, settings.find_batch_size = find_learning_rate, find_batch_size
-    if dice_weight is not None:
-        settings.dice_weight = dice_weight
     with session.client() as client:
+        settings = _settings(
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            patch=patch,
+            seed=seed,
+            hold_out=hold_out,
+            measure_every=measure_every,
+            patience=patience,
+            precision=precision,
+        )
+        settings.find_learning_rate, settings.find_batch_size = find_learning_rate, find_batch_size
+        if dice_weight is not None:
+            settings.dice_weight = dice_weight
         job = client.train(
             model, dataset, base_version=base_version, revision=revision, settings=settings
         )
@@ -166,18 +166,18 @@ def search_start(
     """Train several times with settings that vary, and find the best. 0 takes the default."""
     session = session_of(ctx)
     ranges = parse.ranges(vary)
-    settings = _settings(
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        patch=patch,
-        seed=seed,
-        hold_out=hold_out,
-        measure_every=measure_every,
-        patience=patience,
-        precision=precision,
-    )
     with session.client() as client:
+        settings = _settings(
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            patch=patch,
+            seed=seed,
+            hold_out=hold_out,
+            measure_every=measure_every,
+            patience=patience,
+            precision=precision,
+        )
         job = client.search(
             model,
             dataset,

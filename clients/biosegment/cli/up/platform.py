@@ -339,10 +339,13 @@ class _Serving:
         return listening(host, int(port)) and check(self._connection, self._service) == "serving"
 
     def answers(self, seconds: float) -> bool:
-        """Whether it answers a health check at all: one that drains is not hanging."""
+        """Whether it reports itself as serving: one whose work no longer moves does not.
+
+        Nor does one that drains, but that ends before it owes answers enough to be killed.
+        """
         from biosegment.client.health import check
 
-        return check(self._connection, self._service, seconds) != "unreachable"
+        return check(self._connection, self._service, seconds) == "serving"
 
 
 def _answers(url: str, seconds: float) -> bool:

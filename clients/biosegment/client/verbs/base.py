@@ -1,12 +1,15 @@
 """What every group of verbs stands on: the stubs, names, pages."""
 
+import inspect
+import typing
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any, TypeVar
 
 from biosegment.client import names
 from biosegment.client.connection import Connection
+from biosegment.client.given import UNSENDABLE, unsendable
 from biosegment.client.stubs import AsyncStubs
 from biosegment.v1 import registry_pb2
 
@@ -30,6 +33,13 @@ def request_id() -> str:
 
 class Verbs:
     """Where the platform is, and which project short names belong to."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Makes every verb say which of its arguments no request can hold."""
+        super().__init_subclass__(**kwargs)
+        for name, verb in list(vars(cls).items()):
+            if not name.startswith("_") and inspect.iscoroutinefunction(verb):
+                setattr(cls, name, _explaining(verb))
 
     def __init__(self, connection: Connection | None = None, *, project: str = "default") -> None:
         """Makes a client; nothing is sent yet.
@@ -103,6 +113,24 @@ def is_segmentation(value: str) -> bool:
     """Whether a short or full name is that of a segmentation, and not of a volume."""
     full = value.startswith("projects/")
     return "/segmentations/" in value if full else value.count("/") == 1
+
+
+def _explaining(verb: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(verb)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        work = verb(*args, **kwargs)
+        try:
+            return await work
+        except UNSENDABLE as error:
+            given = inspect.signature(verb).bind(*args, **kwargs).arguments
+            given.pop("self", None)
+            wrong = unsendable(error, given, typing.get_type_hints(verb))
+            if wrong is None:
+                raise
+            # With its cause, so that the command line can name its own option instead.
+            raise wrong from error
+
+    return call
 
 
 async def collect(

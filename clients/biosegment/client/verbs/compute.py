@@ -1,5 +1,6 @@
 """Training and inference: train, predict, segment, evaluate."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -124,7 +125,8 @@ class ComputeVerbs(Verbs):
 
         Returns:
             "labels": class values, uint8, axes ZYX. "probabilities": float32, axes CZYX in the
-            model's channel order. "entropy": nats, float32, axes ZYX.
+            model's channel order. "entropy": nats, float32, axes ZYX. What should be known of it,
+            such as inverted contrast, comes as a Python warning.
 
         Raises:
             OutsideVolumeError: The box leaves the data set.
@@ -139,6 +141,8 @@ class ComputeVerbs(Verbs):
         decoder = arrays.Decoder()
         async for response in self.stubs.inference.PredictRegion(request, timeout=ARRAY_SECONDS):
             decoder.feed(response.chunk)
+            for sentence in response.warnings:
+                warnings.warn(sentence, stacklevel=2)
         return decoder.array()[1]
 
     async def segment(

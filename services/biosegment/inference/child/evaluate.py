@@ -28,6 +28,7 @@ def measure(
     check: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     block: ZYX | None = None,
+    padding: Callable[[Box], NDArray[np.bool_] | None] = lambda _box: None,
 ) -> Confusion:
     """Counts how predictions agree with a reference.
 
@@ -41,6 +42,7 @@ def measure(
         check: Called between forwards; may raise to stop.
         progress: Called with (voxels done, voxels in all).
         block: Extent of what is held in memory at a time; None chooses one for the network.
+        padding: Tells which voxels of a box are padding, and so background.
     """
     counts = Confusion(predictor.classes)
     done = 0
@@ -51,6 +53,9 @@ def measure(
             guess = predict(
                 predictor, raw(around), origin=around.start, shape=shape, box=part, check=check
             )
+            gone = padding(part)
+            if gone is not None:
+                guess[gone] = 0
             counts.update(guess, truth)
         check()
         done += part.voxels
@@ -88,7 +93,8 @@ def evaluate(
         box = (box or Box.of_shape(shape)).within(shape, dataset)
         counts = measure(
             session.predictor,
-            raw=session.raw.read,
+            raw=session.picture.read,
+            padding=session.picture.padding,
             reference=truth.read,
             shape=shape,
             box=box,

@@ -1,6 +1,7 @@
 """Arrays in, predictions out: one network over tiles."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -17,10 +18,9 @@ from biosegment.inference.child.compiled import CompiledNetwork
 from biosegment.inference.child.uniform import UniformTiles
 from biosegment.inference.forwards import Precision
 from biosegment.nets.channels import value_table
-from biosegment.nets.intensity import unit_scale
+from biosegment.nets.intensity import AS_IT_IS, GreyMap, factors, unit_scale
 from biosegment.nets.network import Network, channels_last
 
-_UINT8_SCALE = float(np.float32(1.0 / 255.0))
 # Of torch ("can't allocate memory"), oneDNN beneath it, and OpenVINO.
 _NO_MEMORY = ("can't alloc", "could not create a primitive", "Failed to allocate", "bad_alloc")
 LABELS, PROBABILITIES, ENTROPY = "labels", "probabilities", "entropy"
@@ -51,6 +51,8 @@ class Predictor:
             out of memory.
         by_openvino: Whether OpenVINO runs the network; never on a GPU, nor once memory ran out.
         precision: What ``logits`` computes with.
+        grey: What puts the volume that is looked at on the scale of what the network learnt from;
+            see ``looking_at``.
         forwards: How often the network was run, by ``predict_all``.
     """
 
@@ -60,6 +62,7 @@ class Predictor:
     device: torch.device = field(default_factory=default_device)
     by_openvino: bool = False
     precision: Precision = Precision.FLOAT32
+    grey: GreyMap = AS_IT_IS
     forwards: int = field(default=0, init=False)
     # By whether it predicts parts of what it is shown.
     _compiled: dict[bool, CompiledNetwork] = field(default_factory=dict, init=False, repr=False)
@@ -69,15 +72,31 @@ class Predictor:
         self.module = channels_last(self.module.eval().to(self.device))
         self.by_openvino = self.by_openvino and self.device.type == "cpu"
 
+    @contextmanager
+    def looking_at(self, grey: GreyMap) -> Iterator["Predictor"]:
+        """Looks at a volume of these grey values for a while.
+
+        A person's question comes in between two forwards of a job, about another volume maybe:
+        what was looked at before is looked at again afterwards.
+        """
+        before, self.grey = self.grey, grey
+        try:
+            yield self
+        finally:
+            self.grey = before
+
     def tensor(self, raw: NDArray[Any]) -> Tensor:
         """Raw voxels (N, z, y, x) as network input of the same shape on the device."""
         x = torch.from_numpy(
-            np.ascontiguousarray(raw if raw.dtype == np.uint8 else unit_scale(raw))
+            np.ascontiguousarray(raw if raw.dtype == np.uint8 else unit_scale(raw, self.grey))
         )
         x = x.to(self.device)
         if x.dtype == torch.uint8:
             # The smallest form travels to the device; the value is that of unit_scale.
-            x = x.float() * _UINT8_SCALE
+            factor, shift = (float(np.float32(part)) for part in factors(raw.dtype, self.grey))
+            x = x.float() * factor
+            if shift:
+                x += shift
         return x
 
     def logits(self, x: Tensor, core: Sequence[slice] | None = None) -> Tensor:
@@ -230,7 +249,7 @@ def _forward(
     predictor: Predictor, seen: NDArray[Any], tile: tiles.Tile, outputs: Sequence[str]
 ) -> list[NDArray[Any]]:
     return predictor._uniform.predict(
-        seen, tile, outputs, lambda: _run(predictor, seen, tile, outputs)
+        seen, tile, (predictor.grey, *outputs), lambda: _run(predictor, seen, tile, outputs)
     )
 
 

@@ -171,6 +171,7 @@ def segment_blocks(
         writes: dict[str, Write] = {
             output: VolumeArray.open(session.stubs, name).write for output, name in volumes.items()
         }
+        writes = {output: session.picture.over(write) for output, write in writes.items()}
         if mask:
             where = VolumeArray.open(session.stubs, mask).ready()
             shape = Mask(where.read, factors(where.volume, session.raw.volume))
@@ -184,7 +185,7 @@ def segment_blocks(
         def tell(block: int, part: float) -> None:
             context.report({"block": block, "part": part})
 
-        Pipeline(predictor, session.raw.read, writes, session.raw.shape(), views, tell).run(
+        Pipeline(predictor, session.picture.read, writes, session.raw.shape(), views, tell).run(
             blocks, context.report, context.check
         )
 

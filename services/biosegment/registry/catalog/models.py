@@ -200,7 +200,7 @@ async def list_versions(
 
 def version_proto(row: ModelVersionRow) -> pb.ModelVersion:
     """The message of a row."""
-    return pb.ModelVersion(
+    version = pb.ModelVersion(
         name=row.name,
         base_version=row.base_version,
         weights=row.weights,
@@ -213,3 +213,6 @@ def version_proto(row: ModelVersionRow) -> pb.ModelVersion:
         evaluations=[evaluations.to_proto(found) for found in row.evaluations[:_EVALUATIONS]],
         create_time=timestamp(row.create_time),
     )
+    if row.reference:
+        json_format.ParseDict(row.reference, version.reference)
+    return version

@@ -105,6 +105,7 @@ class ModelVersionRow(Base):
     job: Mapped[str] = mapped_column(NAME)
     metrics: Mapped[dict[str, float]] = mapped_column(JSON)
     warnings: Mapped[list[str]] = mapped_column(JSON, server_default="[]")
+    reference: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
     create_time: Mapped[datetime]
     evaluations: Mapped[list["EvaluationRow"]] = relationship(
         lazy="selectin", order_by="EvaluationRow.create_time.desc()", viewonly=True

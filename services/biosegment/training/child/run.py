@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 
@@ -27,14 +28,15 @@ from biosegment.training.child.task import (
     read_labels,
     read_raw,
     read_samples,
+    reference_of,
     settings_of,
     starting_point,
 )
-from biosegment.v1 import jobs_pb2, registry_pb2
+from biosegment.v1 import jobs_pb2, registry_pb2, types_pb2
 
 _REPORT_SECONDS = 0.5
 _JOB_NOTE, _METRICS_NOTE, _RESUMED_NOTE = "job", "metrics", "resumed_from_step"
-_SETTINGS_NOTE, _WARNINGS_NOTE = "settings", "warnings"
+_SETTINGS_NOTE, _WARNINGS_NOTE, _REFERENCE_NOTE = "settings", "warnings", "reference"
 
 
 def train(
@@ -79,6 +81,7 @@ def _earlier(task: Task) -> jobs_pb2.JobResult | None:
 def result_of(task: Task, data: bytes) -> jobs_pb2.JobResult:
     """The result of a job, from what its weights say."""
     notes = weights.load(data, what=task.weights_name).notes
+    found = notes.get(_REFERENCE_NOTE)
     result = jobs_pb2.TrainResult(
         weights=task.weights_name,
         sha256=weights.sha256(data),
@@ -86,6 +89,7 @@ def result_of(task: Task, data: bytes) -> jobs_pb2.JobResult:
         resumed_from_step=notes[_RESUMED_NOTE],
         settings=ParseDict(notes.get(_SETTINGS_NOTE, {}), jobs_pb2.TrainingSettings()),
         logs=task.logs_name,
+        reference=ParseDict(found, types_pb2.InputReference()) if found else None,
     )
     return jobs_pb2.JobResult(train_result=result, warnings=notes.get(_WARNINGS_NOTE, []))
 
@@ -124,13 +128,16 @@ def dump(
     warnings: Sequence[str] = (),
 ) -> bytes:
     """Trained weights as a file that says how they came to be."""
-    notes = {
+    notes: dict[str, Any] = {
         _JOB_NOTE: task.job,
         _METRICS_NOTE: metrics,
         _RESUMED_NOTE: outcome.resumed_from_step,
         _SETTINGS_NOTE: MessageToDict(used),
         _WARNINGS_NOTE: list(warnings),
     }
+    reference = reference_of(task)
+    if reference is not None:
+        notes[_REFERENCE_NOTE] = MessageToDict(reference)
     return weights.dump(
         Weights(start.module, start.architecture, start.parameters, start.classes, notes)
     )

@@ -1,6 +1,6 @@
 """What a training run works on: where its objects lie, its labels, its network."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,11 @@ from biosegment.client.arrays import unpack_mask
 from biosegment.client.errors import FailedPreconditionError, NotFoundError
 from biosegment.client.geometry import Box, shape_of
 from biosegment.client.stubs import SyncStubs
-from biosegment.nets import catalog, weights
+from biosegment.nets import catalog, reference, weights
 from biosegment.nets.architectures import build
 from biosegment.nets.footprint import Footprint
-from biosegment.nets.intensity import check_dtype
+from biosegment.nets.intensity import check_dtype, unit_scale
+from biosegment.nets.picture import Picture
 from biosegment.nets.weights import Weights
 from biosegment.runtime import objects
 from biosegment.runtime.arrays import VolumeArray
@@ -32,7 +33,7 @@ from biosegment.training.child.samples import (
     labelled_voxels,
 )
 from biosegment.training.child.settings import HoldOut, Settings
-from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2
+from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2, types_pb2
 
 _PAGE = 200
 
@@ -150,13 +151,11 @@ def starting_point(
         model.architecture, MessageToDict(model.parameters)
     )
     if base_version:
-        answer = stubs.registry.GetModelVersion(
-            registry_pb2.GetModelVersionRequest(name=base_version)
-        )
+        version = _base_of(stubs, base_version)
         what = f"The weights of {base_version}"
         base = weights.load(
-            objects.read(stubs, answer.version.weights),
-            expected_sha256=answer.version.sha256,
+            objects.read(stubs, version.weights),
+            expected_sha256=version.sha256,
             what=what,
         )
         weights.check_fits(base, model.architecture, parameters, list(model.classes), what)
@@ -180,6 +179,32 @@ def read_raw(task: Task) -> VolumeArray:
     return raw
 
 
+def reference_of(task: Task) -> types_pb2.InputReference | None:
+    """What raw data will look like to the version: as to its base, or as the data set is stored.
+
+    None for a base of which that is not known any more.
+    """
+    if task.spec.base_version:
+        return reference.reference_of(task.stubs, _base_of(task.stubs, task.spec.base_version))
+    return reference.describe(task.stubs, task.spec.dataset, read_raw(task))
+
+
+def _base_of(stubs: SyncStubs, name: str) -> registry_pb2.ModelVersion:
+    request = registry_pb2.GetModelVersionRequest(name=name)
+    version: registry_pb2.ModelVersion = stubs.registry.GetModelVersion(request).version
+    return version
+
+
+def _reader(task: Task, raw: VolumeArray, picture: Picture) -> Callable[[Box], NDArray[Any]]:
+    """Reads voxels; on the scale that the base version learnt on, if there is one."""
+    if not task.spec.base_version:
+        return picture.read
+    grey = reference.map_of(task.stubs, _base_of(task.stubs, task.spec.base_version), raw)
+    if grey.plain:
+        return picture.read
+    return lambda box: unit_scale(picture.read(box), grey)
+
+
 def read_labels(task: Task) -> list[LabelPatch]:
     """What is annotated up to the pinned revision.
 
@@ -201,9 +226,11 @@ def read_samples(task: Task, patches: Sequence[LabelPatch] | None = None) -> lis
         ResourceExhaustedError: They are more than one run keeps in memory.
     """
     raw = read_raw(task)
+    picture = Picture.of(task.stubs, raw)
     samples = collect(
         read_labels(task) if patches is None else patches,
-        read=raw.read,
+        read=_reader(task, raw, picture),
+        padding=picture.padding,
         shape=raw.shape(),
         classes=list(task.model.classes),
         patch=shape_of(task.spec.settings.patch),

@@ -75,8 +75,9 @@ class TiffSections:
                     yield section
 
     def _sections(self, tiff: Any, plane: int) -> list[NDArray[Any]]:
-        page = tiff.pages[0 if self.virtual else plane]
-        facts = facts_of(page, plane, self.stamp.size)
+        index = 0 if self.virtual else plane
+        page = tiff.pages[index]
+        facts = facts_of(page, index, self.stamp.size)
         if self.virtual:
             dtype = page.dtype.newbyteorder(tiff.byteorder)
             handle = tiff.filehandle
@@ -87,7 +88,14 @@ class TiffSections:
         else:
             raw = page.asarray(maxworkers=1)
         facts = one_plane(facts) if self.split > 1 else facts
-        meaning = Samples(self.file, facts, page, labels=self.labels, imagej=bool(tiff.is_imagej))
+        meaning = Samples(
+            self.file,
+            facts,
+            tiff.pages,
+            labels=self.labels,
+            imagej=bool(tiff.is_imagej),
+            number=plane,
+        )
         return [meaning(part) for part in raw] if self.split > 1 else [meaning(raw)]
 
 
@@ -135,8 +143,7 @@ def _sections(
     imagej = bool(tiff.is_imagej)
     first = mine[0]
     samples = [
-        Samples(file, page, tiff.pages[page.index], labels=reading.labels, imagej=imagej)
-        for page in mine
+        Samples(file, page, tiff.pages, labels=reading.labels, imagej=imagej) for page in mine
     ]
     dtype = samples[0].dtype
     for page, sample in zip(mine, samples, strict=True):

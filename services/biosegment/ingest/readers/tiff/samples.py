@@ -32,25 +32,33 @@ class Samples:
     """
 
     def __init__(
-        self, file: Path, facts: PageFacts, page: Any, *, labels: bool, imagej: bool = False
+        self,
+        file: Path,
+        facts: PageFacts,
+        pages: Any,
+        *,
+        labels: bool,
+        imagej: bool = False,
+        number: int | None = None,
     ) -> None:
         """Looks at the tags.
 
         Args:
             file: For messages.
             facts: Of the page.
-            page: The tifffile.TiffPage, for its palette.
+            pages: The tifffile.TiffPages, for the page's palette.
             labels: Whether numbers are classes, which no tag changes.
             imagej: Whether ImageJ wrote the file: its palettes say how grey values are shown, not
                 what they are.
+            number: Of the section in messages, where it has no page of its own.
 
         Raises:
             InvalidArgumentError: The page is no picture of one channel.
         """
         self._file, self._facts, self._labels = file, facts, labels
-        self._where = f"Page {facts.index + 1} of {file}"
+        self._where = f"Page {(facts.index if number is None else number) + 1} of {file}"
         self._check_layout()
-        self.palette = None if imagej else self._palette(page)
+        self.palette = None if imagej else self._palette(pages)
         self.inverted = facts.photometric == MIN_IS_WHITE and not labels
         natural = self.palette.dtype if self.palette is not None else facts.dtype
         self.dtype = self._stored(np.dtype("u1") if natural == np.bool_ else natural)
@@ -87,11 +95,12 @@ class Samples:
                 "that is meant as a stack of its own"
             )
 
-    def _palette(self, page: Any) -> NDArray[Any] | None:
+    def _palette(self, pages: Any) -> NDArray[Any] | None:
         """Grey values by palette index; None where the numbers are not looked up."""
         if self._facts.photometric != PALETTE or self._labels:
             return None
-        table = np.asarray(page.colormap if page.colormap is not None else np.zeros((3, 0)))
+        found = pages[self._facts.index].colormap
+        table = np.asarray(found if found is not None else np.zeros((3, 0)))
         if not table.size or (table != table[:1]).any():
             raise self._refusal(
                 "has a palette of colours, so its numbers are no grey values. Convert it to grey "
