@@ -14,7 +14,7 @@ SEED ?= 1
 FAULTS ?= 100
 
 .PHONY: help setup demo test test-slow bench-labels bench-rank bench-candidates bench-wait
-.PHONY: bench-training bench-segment chaos chaos-campaign
+.PHONY: bench-training bench-segment chaos chaos-campaign chaos-border
 .PHONY: lint types proto proto-check check clean
 
 help: ## List the targets
@@ -42,6 +42,9 @@ chaos: setup ## Faults inflicted on the running platform, compared with peace: S
 
 chaos-campaign: setup ## A campaign twice, once killed in every phase; on the phantom, or DATA_ROOT=… (vnc/ in it)
 	$(BIN)/python -m tests.chaos.campaign $(if $(DATA_ROOT),--data $(DATA_ROOT)/vnc)
+
+chaos-border: setup ## Peers that do not finish what they begin, and how long others wait meanwhile; BENCH_ARGS=…
+	$(BIN)/python -m tests.chaos.border $(BENCH_ARGS)
 
 bench-labels: setup ## Learning curves: DATA=… STRATEGIES=a,b SEEDS=0-4 PROTOCOL=reduced|full [BENCH_ARGS=…]
 	$(BIN)/python -m benchmarks.label_efficiency --data '$(DATA)' --strategies '$(STRATEGIES)' --seeds '$(SEEDS)' --protocol $(PROTOCOL) $(BENCH_ARGS)

@@ -23,7 +23,7 @@ EXTENSIONS = {storage_pb2.VOLUME_FORMAT_OME_ZARR: ".zarr", storage_pb2.VOLUME_FO
 _OBJECT_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _MAX_OBJECT_NAME = 512
 # The file driver writes a value under this suffix before it renames it.
-_LOCK_SUFFIX = ".__lock"
+LOCK_SUFFIX = ".__lock"
 # Tensorstore's StorageGeneration::NoValue: write only where there is nothing.
 _NO_VALUE = b"\x02"
 
@@ -88,7 +88,7 @@ def object_path(name: str) -> str:
         and parts[2] == "objects"
         and len(name) <= _MAX_OBJECT_NAME
         and all(_OBJECT_PART.fullmatch(part) for part in parts[3:])
-        and not any(part.endswith(_LOCK_SUFFIX) for part in parts)
+        and not any(part.endswith(LOCK_SUFFIX) for part in parts)
     )
     if not legal:
         raise InvalidArgumentError(
