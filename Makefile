@@ -12,13 +12,14 @@ SEEDS ?= 0-4
 PROTOCOL ?= reduced
 SEED ?= 1
 FAULTS ?= 100
+N ?= 50
 
 .PHONY: help setup demo test test-slow bench-labels bench-rank bench-candidates bench-wait
-.PHONY: bench-training bench-segment chaos chaos-campaign chaos-border
+.PHONY: bench-training bench-segment bench-grey bench-first-campaign chaos chaos-campaign chaos-backup chaos-border
 .PHONY: lint types proto proto-check check clean
 
 help: ## List the targets
-	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## Make the virtual environment with everything in it
 
@@ -43,8 +44,11 @@ chaos: setup ## Faults inflicted on the running platform, compared with peace: S
 chaos-campaign: setup ## A campaign twice, once killed in every phase; on the phantom, or DATA_ROOT=… (vnc/ in it)
 	$(BIN)/python -m tests.chaos.campaign $(if $(DATA_ROOT),--data $(DATA_ROOT)/vnc)
 
-chaos-border: setup ## Peers that do not finish what they begin, and how long others wait meanwhile; BENCH_ARGS=…
+chaos-border: setup ## Peers that do not finish what they begin, and how long others wait: BENCH_ARGS=…
 	$(BIN)/python -m tests.chaos.border $(BENCH_ARGS)
+
+chaos-backup: setup ## Backups under load, restored and compared: N=50
+	$(BIN)/python -m tests.chaos.backup --count $(N)
 
 bench-labels: setup ## Learning curves: DATA=… STRATEGIES=a,b SEEDS=0-4 PROTOCOL=reduced|full [BENCH_ARGS=…]
 	$(BIN)/python -m benchmarks.label_efficiency --data '$(DATA)' --strategies '$(STRATEGIES)' --seeds '$(SEEDS)' --protocol $(PROTOCOL) $(BENCH_ARGS)
@@ -58,11 +62,17 @@ bench-candidates: setup ## What finding candidates in a large uncertainty volume
 bench-wait: setup ## The wait between the last answer of a batch and the next proposals, in its parts
 	$(BIN)/python -m benchmarks.wait $(BENCH_ARGS)
 
+bench-first-campaign: setup ## A first campaign with the defaults, on a phantom or DATA_ROOT=… (vnc/ in it)
+	$(BIN)/python -m benchmarks.first_campaign $(if $(DATA_ROOT),--data $(DATA_ROOT)/vnc) $(BENCH_ARGS)
+
 bench-training: setup ## What a training step costs beside the network's own work
 	$(BIN)/python -m benchmarks.training_step $(BENCH_ARGS)
 
 bench-segment: setup ## Segmentation beside the bare network and MONAI's sliding window; memory; cost of a block
 	$(BIN)/python -m benchmarks.segment $(BENCH_ARGS)
+
+bench-grey: setup ## IoU of one version on a picture stored in many ways; DATA_ROOT=… (vnc/ in it), else a phantom
+	$(BIN)/python -m benchmarks.grey $(BENCH_ARGS)
 
 check: lint types proto-check ## Every static check
 

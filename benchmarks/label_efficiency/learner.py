@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from benchmarks.label_efficiency.data import Data
+from benchmarks.label_efficiency.plan import Start
 from benchmarks.label_efficiency.protocol import Protocol
 from biosegment.acquisition.ranking import with_scores
 from biosegment.acquisition.strategies.base import Candidates, Strategy
@@ -48,12 +49,24 @@ class Learner:
         module = build(_ARCHITECTURE, parameters, len(classes))
         return Weights(module, _ARCHITECTURE, parameters, classes)
 
-    def pretrained(self, seed: int, pool: Sequence[Box], *, dropout: float = 0.0) -> Weights:
+    def pretrained(
+        self, seed: int, pool: Sequence[Box], start: Start, *, dropout: float = 0.0
+    ) -> Weights:
         """A network that has learned from the raw voxels of a pool, but from no label."""
         made = self.fresh(seed, dropout=dropout)
         crops = np.stack([self._data.train.read_raw(box) for box in pool])
-        steps = self._protocol.pretrain_steps
-        pretrain(made.module, crops, self._settings(steps, self._protocol.first_rate, seed), _QUIET)
+        steps = start.steps or self._protocol.pretrain_steps
+        settings = replace(
+            self._settings(steps, self._protocol.first_rate, seed), max_seconds=60 * start.minutes
+        )
+        taken = 0
+
+        def count(step: int, _loss: float) -> None:
+            nonlocal taken
+            taken = step
+
+        hooks = replace(_QUIET, progress=count, finishing=lambda: 0 < start.cut <= taken)
+        pretrain(made.module, crops, settings, hooks)
         return made
 
     def train(

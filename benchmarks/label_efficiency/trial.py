@@ -122,19 +122,25 @@ class Trial:
 
     def _start(self) -> Weights:
         """The weights before any label."""
-        if not self._plan.pretrain:
+        if self._plan.start is None:
             return self._learner.fresh(self._seed, dropout=self._dropout)
         weights = self._store.weights(self._origin)
         if weights is None:
-            weights = self._learner.pretrained(self._seed, self._pool, dropout=self._dropout)
+            weights = self._learner.pretrained(
+                self._seed, self._pool, self._plan.start, dropout=self._dropout
+            )
             self._store.write_weights(self._origin, weights)
         return weights
 
     @property
     def _origin(self) -> str:
         """What the weights before any label depend on."""
-        steps = self._protocol.pretrain_steps
-        start = f"pretrained{steps}" if self._plan.pretrain else "fresh"
+        start = "fresh"
+        if self._plan.start is not None:
+            given = self._plan.start
+            start = f"pretrained{given.steps or self._protocol.pretrain_steps}"
+            start += f"-minutes{given.minutes:g}" if given.minutes else ""
+            start += f"-cut{given.cut}" if given.cut else ""
         return f"{start}-dropout{self._dropout:g}-seed{self._seed}"
 
     def _train(
@@ -147,7 +153,7 @@ class Trial:
         started: float,
     ) -> Round:
         labelled = [self._pool[index] for index in chosen]
-        if number == 0 and not self._plan.pretrain:
+        if number == 0 and self._plan.start is None:
             self._learner.set_statistics(weights, labelled)
         seed = self._seed * 1000 + number + 1
         self._learner.train(weights, labelled, steps=steps, rate=rate, seed=seed)

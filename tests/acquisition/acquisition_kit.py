@@ -30,6 +30,7 @@ from biosegment.storage import start
 from biosegment.storage.servicer import StorageServicer
 from biosegment.storage.store import Store
 from biosegment.storage.volumes import Volumes
+from biosegment.training.device import DeviceOfChild
 from biosegment.training.servicer import TrainingServicer
 from biosegment.v1 import (
     acquisition_pb2,
@@ -69,7 +70,7 @@ class _Training(TrainingServicer):
             jobs_pb2.CreateJobRequest(
                 parent=request.parent,
                 request_id=request.request_id,
-                job=jobs_pb2.Job(train_spec=request.spec),
+                job=jobs_pb2.Job(train_spec=request.spec, warnings=request.warnings),
             )
         )
         return training_pb2.StartTrainingResponse(job=answer.job, resolved_spec=request.spec)
@@ -126,12 +127,12 @@ class _Inference(inference_pb2_grpc.InferenceServiceServicer):
 
 
 class _Storage(StorageServicer):
-    """The real one, with two volumes made up."""
+    """The real one, with the truth made up."""
 
     async def GetVolume(self, request: Any, context: Any) -> Any:
-        if request.name not in (TRUTH, RAW):
+        if request.name != TRUTH:
             return await super().GetVolume(request, context)
-        kind = storage_pb2.VOLUME_KIND_LABELS if request.name == TRUTH else 1
+        kind = storage_pb2.VOLUME_KIND_LABELS
         level = storage_pb2.VolumeLevel(shape=shape_proto(SHAPE))
         return storage_pb2.GetVolumeResponse(
             volume=storage_pb2.Volume(name=request.name, kind=kind, state=2, levels=[level])
@@ -153,7 +154,10 @@ class Kit:
         self.conductor = conductor
         self.inference = inference
 
-    async def seed(self) -> None:
+    async def seed(self, raw: NDArray[np.float32] | None = None) -> None:
+        if raw is None:
+            raw = np.random.default_rng(0).random(SHAPE, np.float32)
+        await store_volume(self.stubs, self.connection, RAW, raw)
         registry = self.stubs.registry
         project = registry_pb2.Project(name=PROJECT)
         await registry.CreateProject(registry_pb2.CreateProjectRequest(project=project))
@@ -319,8 +323,10 @@ class Kit:
 
 
 @asynccontextmanager
-async def open_kit(folder: Path) -> AsyncIterator[Kit]:
-    """Everything on one server, with a seeded project."""
+async def open_kit(
+    folder: Path, raw: NDArray[np.float32] | None = None, *, device: str = "cuda"
+) -> AsyncIterator[Kit]:
+    """Everything on one server, with a seeded project; noise where no raw voxels are given."""
     database = Database(f"sqlite+aiosqlite:///{folder / 'registry.db'}")
     async with database.engine.begin() as engine:
         await engine.run_sync(Base.metadata.create_all)
@@ -337,7 +343,7 @@ async def open_kit(folder: Path) -> AsyncIterator[Kit]:
             return getattr(stubs_of[0], name)
 
     late: Any = _Late()
-    training = _Training(late)
+    training = _Training(late, DeviceOfChild(training_pb2.Device(type=device, cores=2)))
     inference.stubs = late
     conductor = Conductor(late, sweep_seconds=3600)
     for register, servicer, name in (
@@ -378,7 +384,7 @@ async def open_kit(folder: Path) -> AsyncIterator[Kit]:
         async with AsyncStubs(connection) as stubs:
             stubs_of.append(stubs)
             kit = Kit(stubs, connection, conductor, inference)
-            await kit.seed()
+            await kit.seed(raw)
             yield kit
     finally:
         await server.stop(0)

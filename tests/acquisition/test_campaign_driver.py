@@ -140,19 +140,6 @@ async def test_a_first_strategy_that_looks_waits_for_the_pretraining(kit):
     assert len((await kit.rank()).patches) == 4
 
 
-async def test_a_pretraining_that_fails_holds_the_campaign_until_it_is_mended(kit):
-    await kit.start(pretraining=jobs_pb2.TrainingSettings(steps=5))
-    await kit.advance()
-    (job,) = await kit.jobs(TRAIN)
-    await kit.fail(job.name, "The GPU fell off.")
-    await kit.rank()
-    await kit.answer()
-    await kit.conductor.advance(CAMPAIGN)
-    campaign = await kit.campaign()
-    assert campaign.state == pb.CAMPAIGN_STATE_FAILED
-    assert "The GPU fell off. Retry the job" in campaign.state_reason
-
-
 async def test_proposals_lie_in_the_region_and_never_overlap(kit):
     await kit.start()
     await one_round(kit)
@@ -209,7 +196,8 @@ async def test_a_step_that_was_cut_off_before_it_was_recorded_is_taken_up(kit):
     await kit.answer()
     driver = Driver(kit.stubs)
     current = await kit.round()
-    job = await driver._start_training(await kit.campaign(), current, base_version="", labelled=3)
+    spec = jobs_pb2.TrainSpec(round=current.name)
+    job = await driver._start_training(await kit.campaign(), spec, 3, ())
     await kit.conductor.advance(CAMPAIGN)
     assert (await kit.round()).train_job == job.name
     assert len(await kit.jobs(TRAIN)) == 1

@@ -20,6 +20,7 @@ from tests.acquisition.acquisition_kit import (
     PROJECT,
     SHAPE,
     TRUTH,
+    open_kit,
 )
 
 
@@ -50,6 +51,45 @@ async def test_what_is_given_is_kept(kit):
     assert made.initial_training.HasField("dice_weight")
     assert made.initial_training.patch == shape_proto((1, 32, 32))
     assert made.initial_training.batch_size == 8
+
+
+async def made_on(device, folder, **fields):
+    """The plan of a campaign where training has a device."""
+    async with open_kit(folder, device=device) as kit:
+        request = acquisition_pb2.StartCampaignRequest(
+            campaign=pb.Campaign(name=CAMPAIGN, dataset=DATASET, model=MODEL, **fields),
+            validate_only=True,
+        )
+        return (await kit.stubs.acquisition.StartCampaign(request)).campaign
+
+
+async def test_without_a_gpu_what_people_wait_for_is_bounded_in_time(tmp_path):
+    made = await made_on("cpu", tmp_path)
+    assert made.pretraining.max_seconds == 600
+    # With the start's last seconds, ten minutes from the tenth answer to the first model.
+    assert made.initial_training.max_seconds == made.round_training.max_seconds == 480
+    assert (made.pretraining.steps, made.initial_training.steps) == (6000, 1000)
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+async def test_with_a_gpu_trainings_take_their_steps(tmp_path, device):
+    made = await made_on(device, tmp_path)
+    trainings = (made.pretraining, made.initial_training, made.round_training)
+    assert [found.max_seconds for found in trainings] == [0, 0, 0]
+    assert [found.steps for found in trainings] == [6000, 1000, 400]
+
+
+async def test_who_names_steps_or_a_time_gets_them(tmp_path):
+    made = await made_on(
+        "cpu",
+        tmp_path,
+        pretraining=jobs_pb2.TrainingSettings(steps=50),
+        initial_training=jobs_pb2.TrainingSettings(max_seconds=60),
+        round_training=jobs_pb2.TrainingSettings(steps=30, max_seconds=90),
+    )
+    assert (made.pretraining.steps, made.pretraining.max_seconds) == (50, 0)
+    assert (made.initial_training.steps, made.initial_training.max_seconds) == (1000, 60)
+    assert (made.round_training.steps, made.round_training.max_seconds) == (30, 90)
 
 
 async def test_the_cold_start_can_be_left_out(kit):

@@ -12,6 +12,7 @@ from biosegment.client import Client, arrays
 from biosegment.client.connection import Connection
 from biosegment.client.errors import DomainError
 from biosegment.client.geometry import Box
+from biosegment.client.label_values import AS_PAINTED
 
 _PAUSE_SECONDS = 0.3
 _PATCH = 16
@@ -79,7 +80,9 @@ class Painter:
         values = np.array([0, 1, arrays.CLEARED, arrays.NOT_LABELLED], np.uint8)
         mask = self._random.choice(values, box.shape)
         try:
-            for commit in client.commit(self._dataset, box, mask, tool="chaos", seconds=1.0):
+            for commit in client.commit(
+                self._dataset, box, mask, label_map=AS_PAINTED, tool="chaos", seconds=1.0
+            ):
                 self.acknowledged.append(Stroke(commit.name, box, mask))
         except DomainError as error:
             if not error.retryable:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.chaos import backup
 from tests.chaos.__main__ import main
 
 
@@ -15,3 +16,11 @@ def test_a_few_faults_are_borne(capsys: pytest.CaptureFixture[str]) -> None:
     assert figures["faults_total"] == 3
     assert figures["violations"] == []
     assert figures["strokes_acknowledged"] > 0
+
+
+@pytest.mark.slow
+def test_backups_under_load_lack_nothing() -> None:
+    report = backup.run(3)
+    assert report.violations == []
+    assert report.backups == 3
+    assert report.acknowledged > 0

@@ -1,7 +1,7 @@
 """The command line against servicers behind a real server, on the SDK's background loop."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ import pytest
 import tifffile
 from click.testing import Result as ClickResult
 from google.protobuf import timestamp_pb2
-from structlog.testing import capture_logs
 from tests.client.sdk_platform import DATASET, JOB, InMemoryPlatform
 from typer.testing import CliRunner
 
 from biosegment.cli.app import app
+from biosegment.client import arrays
 from biosegment.client.connection import Connection
 from biosegment.client.loop import SHARED
 from biosegment.v1 import (
@@ -30,32 +30,6 @@ from biosegment.v1 import (
 Run = Callable[..., ClickResult]
 
 
-@pytest.fixture
-def platform() -> Iterator[InMemoryPlatform]:
-    async def start() -> InMemoryPlatform:
-        made = InMemoryPlatform()
-        await made.start()
-        return made
-
-    made = SHARED.run(start())
-    # The servers' log lines are theirs, not the command's.
-    with capture_logs():
-        yield made
-    SHARED.run(made.stop())
-
-
-@pytest.fixture
-def run(platform: InMemoryPlatform, tmp_path: Path) -> Run:
-    path = tmp_path / "connection.json"
-    platform.connection.save(path)
-    runner = CliRunner()
-
-    def invoke(*arguments: str) -> Any:
-        return runner.invoke(app, ["--connection", str(path), *arguments])
-
-    return invoke
-
-
 def change(platform: InMemoryPlatform, **fields: Any) -> None:
     SHARED.run(platform.jobs.change(**fields))
 
@@ -63,13 +37,15 @@ def change(platform: InMemoryPlatform, **fields: Any) -> None:
 def test_lists_are_tables_or_json(run: Run) -> None:
     table = run("dataset", "list")
     assert table.exit_code == 0
-    assert table.stdout.splitlines()[1].split() == ["liver", "4,6,8", "30,4,4"]
+    row = " ".join(table.stdout.splitlines()[1].split())
+    assert row.startswith("liver 4 × 6 × 8 30 × 4 × 4 nm 0")
     assert "projects/default/datasets/liver" in run("--project", "p", "dataset", "list").stdout
     found = json.loads(run("--json", "dataset", "list").stdout)
-    assert found[0]["shape"] == {"z": "4", "y": "6", "x": "8"}
+    assert found[0]["shape"] == {"z": 4, "y": 6, "x": 8}
     assert "raw_volume" in run("dataset", "show", "liver").stdout
     assert json.loads(run("--json", "--project", "p", "project", "list").stdout)[3] == {
-        "name": "projects/p03"
+        "name": "projects/p03",
+        "display_name": "",
     }
 
 
@@ -148,7 +124,7 @@ def test_an_import_is_followed_to_its_end(
     answer = run("--json", *arguments, "--voxel-size", "30,4,4")
     assert answer.exit_code == 0
     assert json.loads(answer.stdout)["state"] == "JOB_STATE_SUCCEEDED"
-    assert f"{JOB}: train: succeeded" in answer.stderr
+    assert "j: train: succeeded" in answer.stderr
     (request,) = platform.seen.of(ingest_pb2.StartImportRequest)
     assert request.spec.dataset.metadata == {"organism": "mouse"}
     assert request.spec.voxel_size.z == 30
@@ -178,7 +154,7 @@ def test_people_get_words_and_numbers(platform: InMemoryPlatform, run: Run) -> N
 def test_not_waiting_only_starts(platform: InMemoryPlatform, run: Run) -> None:
     answer = run("--json", "train", "unet", "liver", "--steps", "7", "--no-wait")
     assert answer.exit_code == 0
-    assert json.loads(answer.stdout) == {"name": JOB}
+    assert json.loads(answer.stdout)["name"] == JOB
     (request,) = platform.seen.of(training_pb2.StartTrainingRequest)
     assert request.spec.settings.steps == 7
 
@@ -211,7 +187,7 @@ def test_a_search_is_started_and_shown(platform: InMemoryPlatform, run: Run) -> 
     assert "Training diverged at step 3." in lines[2]
     assert "--learning-rate 0.002 --batch-size 4" in lines[-1]
     shown = json.loads(run("--json", "search", "show", "j").stdout)
-    assert shown["best_settings"]["steps"] == "200"
+    assert shown["best_settings"]["steps"] == 200
 
 
 def test_the_curves_of_a_training_are_found(platform: InMemoryPlatform, run: Run) -> None:
@@ -248,7 +224,7 @@ def test_a_job_that_lost_blocks_is_no_success(platform: InMemoryPlatform, run: R
     answer = run("job", "watch", "j")
     assert answer.exit_code == 1
     assert "1 of 8 blocks failed: [0:1, 0:16, 0:16]: It broke." in answer.stderr
-    assert f"biosegment job retry {JOB}" in answer.stderr
+    assert "biosegment job retry j" in answer.stderr
 
 
 def test_a_job_is_paused_and_resumed(platform: InMemoryPlatform, run: Run) -> None:
@@ -270,8 +246,8 @@ def test_an_interrupt_leaves_the_job_running(
     monkeypatch.setattr(Client, "wait", interrupted)
     answer = run("train", "unet", "liver")
     assert answer.exit_code == 130
-    assert f"biosegment job watch {JOB}" in answer.stderr
-    assert f"biosegment job cancel {JOB}" in answer.stderr
+    assert "biosegment job watch j" in answer.stderr
+    assert "biosegment job cancel j" in answer.stderr
     assert platform.jobs.job.state == jobs_pb2.JOB_STATE_QUEUED
 
 
@@ -291,6 +267,85 @@ def test_a_mask_file_answers_a_proposal(
     assert request.claimant == "ann"
     assert request.annotation.box.z_start == 1
     assert request.parent == DATASET.name
+
+
+@pytest.mark.parametrize(
+    ("stored", "rule"),
+    [
+        (np.array([[255, 0], [0, 255]], np.uint8), "255=1"),
+        (np.array([[128, 0], [0, 128]], np.uint8), "128=1"),
+        (np.array([[65535, 0], [0, 65535]], np.uint16), "65535=1"),
+        (np.array([[3, 0], [0, 9]], np.int64), "1-=1"),
+    ],
+)
+def test_masks_in_other_numbers_are_asked_about(
+    platform: InMemoryPlatform, run: Run, tmp_path: Path, stored: np.ndarray, rule: str
+) -> None:
+    path = tmp_path / "fiji.tif"
+    tifffile.imwrite(path, stored)
+    words = ["annotate", "commit", "liver", str(path), "--box", "0:1,0:2,0:2"]
+    asked = run(*words)
+    assert (asked.exit_code, platform.seen.of(annotations_pb2.CommitAnnotationRequest)) == (1, [])
+    assert str(path) in asked.stderr
+    assert "--map" in asked.stderr
+    answer = run(*words, "--map", rule)
+    assert answer.exit_code == 0, answer.stderr
+    (request,) = platform.seen.of(annotations_pb2.CommitAnnotationRequest)
+    sent = arrays.unpack_mask(request.annotation.mask, request.annotation.compression, (1, 2, 2))
+    assert sent.tolist() == [[[1, 0], [0, 1]]]
+
+
+def test_voxels_that_get_no_label_are_told(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "m.npy"
+    np.save(path, np.array([[0, 1], [255, 254]], np.uint8))
+    answer = run("annotate", "commit", "liver", str(path), "--box", "0:1,0:2,0:2")
+    assert answer.exit_code == 0, answer.stderr
+    assert "1 of 4 voxels hold 255 and were left as they were." in answer.stderr
+    assert "1 of 4 voxels hold 254 and lost their labels." in answer.stderr
+
+
+def test_files_that_are_not_what_their_name_says_get_a_sentence_of_ours(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "text.npy").write_text("0 1 1")
+    np.save(tmp_path / "pickled.npy", np.array([{}], object), allow_pickle=True)
+    np.savez(tmp_path / "zip.npz", np.zeros((1, 1)))
+    (tmp_path / "zip.npz").rename(tmp_path / "zip.npy")
+    tifffile.imwrite(tmp_path / "colour.tif", np.zeros((4, 5, 3), np.uint8), photometric="rgb")
+    for name, words in (
+        ("text.npy", "is no .npy file"),
+        ("zip.npy", "is no .npy file"),
+        ("pickled.npy", "Python objects"),
+        ("colour.tif", "colour image"),
+    ):
+        answer = run("annotate", "commit", "liver", str(tmp_path / name), "--box", "0:1,0:1,0:1")
+        assert answer.exit_code == 1, name
+        assert words in answer.stderr, name
+        assert "pickle" not in answer.stderr.replace("pickled.npy", ""), name
+
+
+def test_reference_labels_carry_the_rules_for_their_numbers(
+    platform: InMemoryPlatform, run: Run
+) -> None:
+    words = ["import-labels", "t.tif", "--dataset", "liver", "--no-wait"]
+    assert run(*words, "--map", "255=1", "--map", "2-=1").exit_code == 0
+    (request,) = platform.seen.of(ingest_pb2.StartImportRequest)
+    first, second = request.spec.labels.mappings
+    assert (first.first, first.last, first.value) == (255, 255, 1)
+    assert (second.first, second.HasField("last"), second.value) == (2, False, 1)
+    wrong = run(*words, "--map", "white=1")
+    assert (wrong.exit_code, "255=1" in wrong.stderr) == (1, True)
+
+
+def test_figures_of_evaluations_stand_apart_with_what_they_were_measured_on(run: Run) -> None:
+    table = run("model", "versions", "unet").stdout
+    trained, _, measured = table.partition("Measured")
+    assert "liver" in trained
+    assert "iou" not in trained
+    row = measured.splitlines()[-1].split()
+    assert row == ["unet/1", "kidney", "kidney-reference", "0:1,0:2,0:3", "iou=0.25", "6"]
+    (version,) = json.loads(run("--json", "model", "versions", "unet").stdout)
+    assert version["evaluations"][0]["metrics"] == {"iou": 0.25}
 
 
 def test_files_that_are_no_masks_are_refused(run: Run, tmp_path: Path) -> None:
@@ -349,6 +404,7 @@ def test_values_reach_the_record(platform: InMemoryPlatform, run: Run) -> None:
     assert run(*made).exit_code == 0
     (label,) = platform.seen.of(registry_pb2.PutLabelClassRequest)
     assert label.label_class.name == "projects/default/labelClasses/1"
+    assert "ontology_term" not in label.update_mask.paths, "what is not given is left alone"
     (model,) = platform.seen.of(registry_pb2.CreateModelRequest)
     assert list(model.model.classes) == [0, 1]
     assert model.model.parameters["levels"] == 3
@@ -380,17 +436,5 @@ def test_a_model_of_a_network_that_is_not_on_offer_is_not_made(
     ]
     assert "looks at whole sections" in run(*flagged).stderr
     patches = {one["name"]: one["patch"] for one in listed}
-    assert patches["unet2d"] == {"z": "1", "y": "128", "x": "128"}
-    assert patches["unet3d"] == {"z": "16", "y": "64", "x": "64"}
-
-
-def test_status_tells_who_is_down(platform: InMemoryPlatform, run: Run, tmp_path: Path) -> None:
-    well = run("--json", "status")
-    assert well.exit_code == 0
-    assert set(json.loads(well.stdout).values()) == {"serving"}
-    path = tmp_path / "partly.json"
-    addresses = {**platform.connection.addresses, "storage": "127.0.0.1:1"}
-    Connection(token="t", addresses=addresses).save(path)
-    ill = CliRunner().invoke(app, ["--connection", str(path), "status"])
-    assert ill.exit_code == 1
-    assert "Error: storage cannot be used now" in ill.stderr
+    assert patches["unet2d"] == {"z": 1, "y": 128, "x": 128}
+    assert patches["unet3d"] == {"z": 16, "y": 64, "x": 64}

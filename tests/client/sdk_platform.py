@@ -17,6 +17,7 @@ from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, N
 from biosegment.client.geometry import Box
 from biosegment.client.verbs.jobs import ENDED
 from biosegment.runtime.server import Server
+from biosegment.training.device import DeviceOfChild
 from biosegment.training.servicer import TrainingServicer
 from biosegment.v1 import (
     acquisition_pb2,
@@ -101,6 +102,7 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
         self.projects = [registry_pb2.Project(name=f"projects/p{n:02}") for n in range(25)]
+        self.classes = [0, 1]
 
     async def CreateProject(self, request: Any, context: Any) -> Any:
         self.seen.note(request)
@@ -136,9 +138,30 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         self.seen.note(request)
         return registry_pb2.CreateModelResponse(model=request.model)
 
+    async def ListModelVersions(self, request: Any, context: Any) -> Any:
+        self.seen.note(request)
+        measured = registry_pb2.Evaluation(
+            dataset="projects/default/datasets/kidney",
+            reference_volume="projects/default/volumes/kidney-reference",
+            box=Box.at((0, 0, 0), (1, 2, 3)).to_proto(),
+            metrics={"iou": 0.25},
+            voxels=6,
+        )
+        version = registry_pb2.ModelVersion(
+            name=f"{request.parent}/versions/1",
+            dataset=DATASET.name,
+            metrics={"loss": 0.5},
+            evaluations=[measured],
+        )
+        return registry_pb2.ListModelVersionsResponse(versions=[version])
+
     async def PutLabelClass(self, request: Any, context: Any) -> Any:
         self.seen.note(request)
         return registry_pb2.PutLabelClassResponse(label_class=request.label_class)
+
+    async def ListLabelClasses(self, request: Any, context: Any) -> Any:
+        found = [registry_pb2.LabelClass(value=value) for value in self.classes]
+        return registry_pb2.ListLabelClassesResponse(label_classes=found)
 
 
 class Annotations(annotations_pb2_grpc.AnnotationServiceServicer):
@@ -159,6 +182,26 @@ class Annotations(annotations_pb2_grpc.AnnotationServiceServicer):
 class Campaigns(campaigns_pb2_grpc.CampaignServiceServicer):
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
+        # What a campaign waits for; while it is set there is nothing to label.
+        self.waiting: campaigns_pb2.Waiting | None = None
+        self.metrics: dict[str, float] = {}
+
+    async def GetCampaign(self, request: Any, context: Any) -> Any:
+        campaign = campaigns_pb2.Campaign(name=request.name, waiting=self.waiting)
+        return campaigns_pb2.GetCampaignResponse(campaign=campaign)
+
+    async def ListRounds(self, request: Any, context: Any) -> Any:
+        name = f"{request.parent}/rounds/1"
+        made = campaigns_pb2.Round(name=name, state=5, metrics=self.metrics)
+        return campaigns_pb2.ListRoundsResponse(rounds=[made])
+
+    async def SetCampaignState(self, request: Any, context: Any) -> Any:
+        self.seen.note(request)
+        campaign = campaigns_pb2.Campaign(name=request.name, state=request.state)
+        ended = request.state == campaigns_pb2.CAMPAIGN_STATE_FINISHED
+        return campaigns_pb2.SetCampaignStateResponse(
+            campaign=campaign, cancelled_jobs=[JOB] if ended and not request.keep_jobs else []
+        )
 
     async def ListProposals(self, request: Any, context: Any) -> Any:
         self.seen.note(request)
@@ -166,6 +209,8 @@ class Campaigns(campaigns_pb2_grpc.CampaignServiceServicer):
 
     async def ClaimProposals(self, request: Any, context: Any) -> Any:
         self.seen.note(request)
+        if self.waiting is not None:
+            return campaigns_pb2.ClaimProposalsResponse(waiting=self.waiting)
         return campaigns_pb2.ClaimProposalsResponse(proposals=[PROPOSAL])
 
     async def ReturnProposal(self, request: Any, context: Any) -> Any:
@@ -236,6 +281,7 @@ class Instances(instances_pb2_grpc.InstanceServiceServicer):
 class Training(TrainingServicer):
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
+        self._device = DeviceOfChild(training_pb2.Device(type="cpu", display_name="a core"))
 
     async def StartTraining(self, request: Any, context: Any) -> Any:
         self.seen.note(request)
@@ -328,6 +374,7 @@ class InMemoryPlatform:
     def __init__(self) -> None:
         self.seen = Seen()
         self.jobs = Jobs(self.seen)
+        self.campaigns = Campaigns(self.seen)
         self.registry = Registry(self.seen)
         self.storage = Storage()
         self.connection = Connection(token="t", addresses={})
@@ -347,7 +394,7 @@ class InMemoryPlatform:
             ),
             (
                 campaigns_pb2_grpc.add_CampaignServiceServicer_to_server,
-                Campaigns(self.seen),
+                self.campaigns,
                 "Campaign",
             ),
             (

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from biosegment.client import arrays
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.client.geometry import Box
-from biosegment.client.verbs.annotations import checked_mask, split_mask
+from biosegment.client.verbs.annotations import split_mask
 from biosegment.v1 import types_pb2 as pb
 
 stored = hnp.arrays(
@@ -89,18 +89,3 @@ def test_the_pieces_of_a_mask_make_up_the_mask(
         back[piece.slices] += part.astype(int) + 1
     np.testing.assert_array_equal(back[box.slices], mask.astype(int) + 1)
     assert back.sum() == (mask.astype(int) + 1).sum()
-
-
-def test_masks_of_other_types_are_taken_if_they_mean_the_same() -> None:
-    box = Box.of_shape((1, 2, 2))
-    for mask in (np.array([[[0, 1], [254, 255]]], np.int64), np.zeros((1, 2, 2), bool)):
-        assert checked_mask(mask, box).dtype == np.uint8
-    for wrong in (
-        np.full((1, 2, 2), 256),
-        np.full((1, 2, 2), -1),
-        np.full((1, 2, 2), np.nan),
-        np.zeros((1, 2, 3), np.uint8),
-        np.zeros((2, 2), np.uint8),
-    ):
-        with pytest.raises(InvalidArgumentError):
-            checked_mask(wrong, box)

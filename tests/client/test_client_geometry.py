@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biosegment.client import names
 from biosegment.client.errors import InvalidArgumentError, OutsideVolumeError
 from biosegment.client.geometry import BlockGrid, Box, shape_of, shape_proto
 from biosegment.v1 import types_pb2
@@ -72,26 +71,3 @@ def test_a_box_that_leaves_says_what_it_leaves() -> None:
     assert box.within((1, 2, 9), "v") is box
     with pytest.raises(OutsideVolumeError, match=r"\[0:1, 0:2, 5:9\] leaves projects/p/volumes/v"):
         box.within((1, 2, 8), "projects/p/volumes/v")
-
-
-def test_short_and_full_names_mean_the_same() -> None:
-    full = "projects/p/models/m/versions/3"
-    assert names.expand(names.VERSION, "m/3", "p") == full
-    assert names.expand(names.VERSION, full, "other") == full
-    assert names.expand(names.DATASET, "d", "p") == "projects/p/datasets/d"
-    assert names.project_of(full) == "projects/p"
-    assert names.parse_int(names.VERSION, full) == ("p/m", 3)
-
-
-@pytest.mark.parametrize(
-    "value", ["", "m", "m/3/4", "M/3", "m/", "../x", "projects/p/models/m", "m/3\n", "m /3"]
-)
-def test_names_that_fit_no_pattern_are_refused(value: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="is not a name like"):
-        names.expand(names.VERSION, value, "p")
-
-
-@pytest.mark.parametrize("value", ["", "-a", "a-", "A", "a" * 64, "a/b", "a b", "é", ".."])
-def test_ids_are_checked(value: str) -> None:
-    with pytest.raises(InvalidArgumentError):
-        names.check_id(value)

@@ -36,8 +36,9 @@ async def http(platform: InMemoryPlatform) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def is_problem(answer: httpx.Response, status: int, reason: str) -> bool:
-    body = answer.json()
-    assert answer.headers["content-type"] == "application/problem+json"
+    assert set(answer.json()) == {"error"}
+    body = answer.json()["error"]
+    assert answer.headers["content-type"] == "application/json"
     assert set(body) == {"code", "reason", "message", "metadata"}
     return answer.status_code == status and body["reason"] == reason
 
@@ -45,8 +46,8 @@ def is_problem(answer: httpx.Response, status: int, reason: str) -> bool:
 async def test_the_record_is_read_as_json(http: httpx.AsyncClient) -> None:
     dataset = (await http.get("/api/v1/projects/default/datasets/liver")).json()
     assert dataset["name"] == DATASET.name
-    assert dataset["shape"] == {"z": "4", "y": "6", "x": "8"}
-    assert dataset["revision"] == "0"
+    assert dataset["shape"] == {"z": 4, "y": 6, "x": 8}
+    assert dataset["revision"] == 0
     datasets = (await http.get("/api/v1/projects/default/datasets")).json()
     assert [each["name"] for each in datasets["datasets"]] == [DATASET.name]
     assert (await http.get("/api/v1/projects/default/jobs")).json()["jobs"][0]["name"] == JOB
@@ -125,7 +126,7 @@ async def test_a_defect_of_a_service_keeps_its_details(http: httpx.AsyncClient) 
     answer = await http.get("/api/v1/projects?page_token=letters")
     assert is_problem(answer, 500, "INTERNAL")
     assert "invalid literal" not in answer.text
-    assert answer.json()["metadata"]["incident"] in answer.json()["message"]
+    assert answer.json()["error"]["metadata"]["incident"] in answer.json()["error"]["message"]
 
 
 async def test_a_defect_of_the_gateway_keeps_its_details(
@@ -143,7 +144,7 @@ async def test_a_defect_of_the_gateway_keeps_its_details(
     assert is_problem(answer, 500, "INTERNAL")
     assert "stubs" not in answer.text
     (line,) = [line for line in lines if line["event"] == "request.failed"]
-    assert line["incident"] == answer.json()["metadata"]["incident"]
+    assert line["incident"] == answer.json()["error"]["metadata"]["incident"]
 
 
 async def test_health_and_version_are_public(

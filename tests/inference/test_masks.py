@@ -122,7 +122,7 @@ def test_padding_is_predicted_once_and_comes_to_the_same(kind, shape, forward):
 class Forgetful(UniformTiles):
     """Runs the network for every tile."""
 
-    def predict(self, seen, tile, outputs, forward):
+    def predict(self, seen, tile, wanted, forward):
         return forward()
 
 

@@ -11,6 +11,7 @@ from biosegment.inference.child.evaluate import measure
 from biosegment.inference.child.predict import Predictor, predict
 from biosegment.inference.child.region import predict_box
 from biosegment.inference.child.segment import Pipeline
+from biosegment.inference.views import views_of
 from biosegment.nets.architectures import build
 
 SHAPE = (3, 70, 90)
@@ -177,3 +178,66 @@ def test_a_tall_box_is_read_in_parts_and_predicted_as_at_once(volume, monkeypatc
     )
     np.testing.assert_allclose(made, expected, atol=1e-5)
     assert [part.shape[0] for part in read] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("views", [1, 4])
+def test_how_far_a_block_is_is_told_within_it(predictor, volume, monkeypatch, views):
+    monkeypatch.setattr("biosegment.inference.child.segment._TELL_SECONDS", 0.0)
+    predictor.forward_pixels = 1 << 10
+    store, told = Store(volume), []
+    shown = views_of(views > 1, False, predictor.module.footprint)
+    assert len(shown) == views
+    pipeline = Pipeline(
+        predictor,
+        store.read,
+        {"labels": store.write},
+        SHAPE,
+        shown,
+        lambda block, part: told.append((block, part)),
+    )
+    pipeline.run([(7, Box.of_shape(SHAPE))], store.reports.append, lambda: None)
+    assert {block for block, _ in told} == {7}
+    parts = [part for _, part in told]
+    assert len(parts) > 3
+    assert parts == sorted(parts)
+    assert parts[0] < 0.5
+    assert parts[-1] == pytest.approx(1)
+
+
+def test_a_forward_that_is_repeated_for_want_of_memory_counts_once(predictor, volume, monkeypatch):
+    monkeypatch.setattr("biosegment.inference.child.segment._TELL_SECONDS", 0.0)
+    real, calls = predictor.logits, []
+
+    def logits(x, core=None):
+        calls.append(x.shape)
+        if len(calls) == 2:
+            raise RuntimeError("can't allocate memory")
+        return real(x, core)
+
+    monkeypatch.setattr(Predictor, "logits", lambda _self, x, core=None: logits(x, core))
+    predictor.forward_pixels = 70 * 90
+    store, told = Store(volume), []
+    pipeline = Pipeline(
+        predictor,
+        store.read,
+        {"labels": store.write},
+        SHAPE,
+        tell=lambda _block, part: told.append(part),
+    )
+    pipeline.run([(0, Box.of_shape(SHAPE))], store.reports.append, lambda: None)
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1)
+
+
+def test_it_is_told_now_and_then_only(predictor, volume):
+    predictor.forward_pixels = 1 << 10
+    store, told = Store(volume), []
+    pipeline = Pipeline(
+        predictor,
+        store.read,
+        {"labels": store.write},
+        SHAPE,
+        tell=lambda _block, part: told.append(part),
+    )
+    pipeline.run([(0, Box.of_shape(SHAPE))], store.reports.append, lambda: None)
+    assert len(told) < predictor.forwards

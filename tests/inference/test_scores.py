@@ -17,7 +17,7 @@ from biosegment.inference.child.score import (
 )
 from biosegment.nets.architectures import build
 from biosegment.nets.dropout import one_draw
-from biosegment.nets.intensity import unit_scale
+from biosegment.nets.intensity import GreyMap, unit_scale
 from biosegment.nets.padding import reflected
 
 
@@ -142,6 +142,30 @@ def test_versions_are_compared_with_and_without_dropout(patches):
     np.testing.assert_allclose(same.statistics[:, -1], 0, atol=1e-5)
     both = score(network, patches, comparison=Comparison((other,), 2))
     assert np.isfinite(both.statistics).all()
+
+
+def test_versions_that_learnt_on_another_scale_see_what_they_know(patches):
+    network, other = predictor(), predictor(seed=1)
+    expected = score(network, patches, comparison=Comparison((other,)))
+    flatter = (patches * np.float32(0.5 / 255) + np.float32(0.1)).astype(np.float32)
+    with network.looking_at(GreyMap(2.0, -0.2)), other.looking_at(GreyMap(2.0, -0.2)):
+        found = score(network, flatter, comparison=Comparison((other,)))
+        np.testing.assert_allclose(found.statistics, expected.statistics, atol=1e-4)
+    # The other one knows these values as they are, and is right only if it is shown them so.
+    shown = (patches * np.float32(1 / 255)).astype(np.float32)
+    with network.looking_at(GreyMap(1.5, 0.1)):
+        found = score(network, shown, comparison=Comparison((other,)))
+        alone = score(other, shown)
+        mapped = score(network, shown)
+    with torch.inference_mode():
+        forwards = [
+            one.logits(torch.from_numpy(x))
+            for one, x in ((network, unit_scale(shown, GreyMap(1.5, 0.1))), (other, shown))
+        ]
+    np.testing.assert_allclose(
+        found.statistics[:, -2:], disagreement(iter(forwards)).numpy(), atol=1e-4
+    )
+    assert not np.allclose(alone.statistics, mapped.statistics)
 
 
 def test_boxes_are_read_ahead_and_come_back_in_order(patches):

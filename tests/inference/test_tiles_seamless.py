@@ -20,7 +20,7 @@ from biosegment.inference.child.tiles import cuts, input_box, tiles
 from biosegment.inference.forwards import openvino_is_installed
 from biosegment.nets.architectures import build
 from biosegment.nets.footprint import unet_footprint
-from biosegment.nets.intensity import unit_scale
+from biosegment.nets.intensity import AS_IT_IS, GreyMap, unit_scale
 from biosegment.nets.padding import reflected
 
 CLASSES = (0, 2, 7)
@@ -308,8 +308,53 @@ def test_out_of_memory_makes_tiles_smaller_and_goes_on(kind, shape, most):
         predict(hopeless, volume, **arguments)
 
 
-def test_uint8_goes_to_the_device_unscaled_with_the_same_value():
+@pytest.mark.parametrize("by_openvino", ENGINES)
+@pytest.mark.parametrize("kind", ["2-D", "2.5-D", "3-D"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+def test_blocks_equal_the_whole_on_the_scale_of_other_data(kind, dtype, by_openvino):
+    predictor = network(kind, by_openvino=by_openvino)
+    predictor.forward_pixels = 26**3
+    volume = volume_of((5, 61, 53))
+    other = (volume.astype(np.float32) * 0.5 + 11).astype(dtype)
+    unit = unit_scale(other)
+    low, high = (float(end) for end in (unit.min(), unit.max()))
+    grey = GreyMap(1 / (high - low), -low / (high - low))
+    expected = whole(predictor, unit * np.float32(grey.scale) + np.float32(grey.shift))
+    with predictor.looking_at(grey):
+        made = blocked(predictor, other, Box.of_shape(other.shape), (2, 32, 32), PROBABILITIES)
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    # A volume on the network's own scale comes next, and is seen as it is.
+    made = blocked(predictor, volume, Box.of_shape(volume.shape), (2, 32, 32), PROBABILITIES)
+    np.testing.assert_allclose(made, whole(predictor, volume), atol=1e-5)
+
+
+def test_tiles_of_one_value_are_not_taken_for_those_of_another_scale():
+    predictor = network()
+    volume = np.full((1, 64, 64), 7, np.uint8)
+    box = Box.of_shape(volume.shape)
+    arguments = {"origin": (0, 0, 0), "shape": volume.shape, "box": box, "output": PROBABILITIES}
+    plain = predict(predictor, volume, **arguments)
+    with predictor.looking_at(GreyMap(-3.0, 1.5)):
+        mapped = predict(predictor, volume, **arguments)
+        # A person's question about another volume comes in between.
+        with predictor.looking_at(AS_IT_IS):
+            assert np.array_equal(predict(predictor, volume, **arguments), plain)
+        assert np.array_equal(predict(predictor, volume, **arguments), mapped)
+    assert not np.allclose(mapped, plain)
+    assert predictor.forwards == 2
+
+
+def test_what_is_looked_at_is_forgotten_when_a_task_fails():
+    predictor = network()
+    with pytest.raises(KeyError), predictor.looking_at(GreyMap(2.0, 0.0)):
+        raise KeyError
+    assert predictor.grey is AS_IT_IS
+
+
+@pytest.mark.parametrize("grey", [AS_IT_IS, GreyMap(1.25, -0.125)])
+def test_uint8_goes_to_the_device_unscaled_with_the_same_value(grey):
     predictor = network()
     raw = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
-    assert np.array_equal(predictor.tensor(raw).numpy(), unit_scale(raw))
+    with predictor.looking_at(grey):
+        assert np.array_equal(predictor.tensor(raw).numpy(), unit_scale(raw, grey))
     assert engine.default_device().type in {"cpu", "cuda"}

@@ -44,6 +44,7 @@ class Record(registry_pb2_grpc.RegistryServiceServicer, jobs_pb2_grpc.JobService
 
     datasets: dict[str, registry_pb2.Dataset] = field(default_factory=dict)
     classes: list[int] = field(default_factory=lambda: [0, 1])
+    colors: dict[int, str] = field(default_factory=dict)
     jobs: list[jobs_pb2.Job] = field(default_factory=list)
 
     async def GetProject(self, request, context):
@@ -57,7 +58,10 @@ class Record(registry_pb2_grpc.RegistryServiceServicer, jobs_pb2_grpc.JobService
         return registry_pb2.GetDatasetResponse(dataset=self.datasets[request.name])
 
     async def ListLabelClasses(self, request, context):
-        classes = [registry_pb2.LabelClass(value=value) for value in self.classes]
+        classes = [
+            registry_pb2.LabelClass(value=value, color=self.colors.get(value, ""))
+            for value in self.classes
+        ]
         return registry_pb2.ListLabelClassesResponse(label_classes=classes)
 
     async def CreateJob(self, request, context):

@@ -15,6 +15,7 @@ from biosegment.client.errors import (
     PathNotAllowedError,
 )
 from biosegment.client.geometry import Box, shape_of, shape_proto
+from biosegment.client.label_values import parse_rules
 from biosegment.client.stubs import SyncStubs
 from biosegment.ingest import slabs, tiff_target
 from biosegment.ingest.readers.base import Reading
@@ -210,15 +211,86 @@ async def test_labels_that_do_not_fit_are_refused(platform):
     data = grey() % 2
     data[3, 5, 7] = 9
     tifffile.imwrite(path, data)
-    with pytest.raises(InvalidArgumentError, match=r"Page 4 .* value 9"):
+    with pytest.raises(InvalidArgumentError, match=r"page 4, holds the number 9"):
         await start(platform, labels_spec(path))
     tifffile.imwrite(path, data[:20] % 2)
     with pytest.raises(InvalidArgumentError, match=r"20 × 133 × 151 .* 21 × 133 × 151"):
         await start(platform, labels_spec(path))
-    tifffile.imwrite(path, (data % 2).astype("u2"))
-    with pytest.raises(InvalidArgumentError, match="8 bit"):
+    tifffile.imwrite(path, grey() % 2 * 0.5)
+    with pytest.raises(InvalidArgumentError, match="whole numbers"):
         await start(platform, labels_spec(path))
     assert platform.record.jobs == []
+
+
+def mapped(path, *rules):
+    """Labels with rules for what their numbers mean."""
+    mappings = [rule.to_proto() for rule in parse_rules(rules)]
+    target = jobs_pb2.LabelsTarget(dataset="projects/p/datasets/d", mappings=mappings)
+    return labels_spec(path, labels=target)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8"])
+async def test_labels_of_every_type_of_whole_numbers_are_imported(platform, dtype):
+    known_dataset(platform)
+    data = grey() % 2
+    tifffile.imwrite(platform.files / "truth.tif", data.astype(dtype))
+    answer = await start(platform, labels_spec(platform.files / "truth.tif"))
+    done = await platform.imports(platform.context(answer.job))
+    _, voxels = await read(platform, "projects/p/volumes/truth")
+    assert voxels.dtype == np.uint8
+    np.testing.assert_array_equal(voxels, data)
+    assert list(done.warnings) == []
+
+
+@pytest.mark.parametrize(
+    ("painted", "rule"), [(255, "255=1"), (254, "254=1"), (128, "128=1"), (65535, "65535=1")]
+)
+async def test_labels_in_other_numbers_are_asked_about_and_then_translated(platform, painted, rule):
+    known_dataset(platform)
+    path, data = platform.files / "truth.tif", (grey() % 2).astype("u2")
+    tifffile.imwrite(path, data * painted if painted > 255 else (data * painted).astype("u1"))
+    with pytest.raises(InvalidArgumentError, match=f"--map {rule}"):
+        await start(platform, labels_spec(path))
+    answer = await start(platform, mapped(path, rule))
+    await platform.imports(platform.context(answer.job))
+    np.testing.assert_array_equal((await read(platform, "projects/p/volumes/truth"))[1], data)
+
+
+async def test_numbers_of_objects_are_imported_as_one_class_if_said_so(platform):
+    known_dataset(platform)
+    path = platform.files / "truth.tif"
+    objects = np.where(grey() % 2, grey().astype("i4") * 1000, 0)
+    tifffile.imwrite(path, objects)
+    with pytest.raises(InvalidArgumentError, match="one number per object"):
+        await start(platform, labels_spec(path))
+    answer = await start(platform, mapped(path, "1-=1"))
+    await platform.imports(platform.context(answer.job))
+    np.testing.assert_array_equal(
+        (await read(platform, "projects/p/volumes/truth"))[1], objects > 0
+    )
+
+
+async def test_255_beside_a_class_is_imported_as_not_labelled_and_told(platform):
+    known_dataset(platform)
+    data = grey() % 2
+    data[2, 3, :] = 255
+    tifffile.imwrite(platform.files / "truth.tif", data)
+    answer = await start(platform, labels_spec(platform.files / "truth.tif"))
+    done = await platform.imports(platform.context(answer.job))
+    np.testing.assert_array_equal((await read(platform, "projects/p/volumes/truth"))[1], data)
+    (warning,) = done.warnings
+    assert f"{data.shape[2]} of {data.size} voxels" in warning
+
+
+async def test_a_file_that_changes_under_the_import_is_still_checked_to_its_end(platform):
+    known_dataset(platform)
+    path, data = platform.files / "truth.tif", grey() % 2
+    tifffile.imwrite(path, data)
+    answer = await start(platform, labels_spec(path))
+    tifffile.imwrite(path, data * 255)
+    with pytest.raises(InvalidArgumentError, match="0 and 255 and no other number"):
+        await platform.imports(platform.context(answer.job))
+    assert await volume_names(platform) == []
 
 
 async def test_a_failed_import_leaves_no_volumes(platform):

@@ -141,6 +141,59 @@ def test_a_campaign_can_begin_with_what_the_raw_voxels_teach(world: World) -> No
     assert "entropy" in client.proposals("cold", round_index=2)[0].statistics
 
 
+def test_a_bounded_start_ends_when_the_labels_are_in_and_rounds_are_measured(world: World) -> None:
+    client = world.client
+    training = jobs_pb2.TrainingSettings(steps=6, batch_size=2, learning_rate=1e-3)
+    # For hours, if nothing ended it.
+    start = jobs_pb2.TrainingSettings(steps=1_000_000, batch_size=2, max_seconds=7200)
+    client.start_campaign(
+        "laptop",
+        dataset="em",
+        model="unet",
+        patch=(1, 32, 32),
+        initial_patches=4,
+        batch_patches=2,
+        pool_patches=30,
+        budget_patches=6,
+        pretraining=start,
+        initial_training=training,
+        round_training=training,
+        seed=4,
+        automatic=True,
+    )
+
+    def starting() -> jobs_pb2.Job:
+        return next(job for job in client.jobs() if job.train_spec.campaign)
+
+    def learns() -> bool:
+        return starting().progress.done > 0
+
+    wait_until(learns, 120)
+    waiting = client.campaign("laptop").waiting
+    assert "learns from the raw voxels" in waiting.message
+    assert waiting.left.seconds > 60
+
+    def ended() -> bool:
+        for proposal in client.claim("laptop", "tester", count=10):
+            box = Box.from_proto(proposal.box)
+            client.commit(
+                "em", box, world.truth[box.slices], proposal=proposal.name, claimant="tester"
+            )
+        return client.campaign("laptop").state == campaigns_pb2.CAMPAIGN_STATE_FINISHED
+
+    wait_until(ended, 120)
+    begun = starting().result.train_result
+    assert begun.metrics["finished_early"] == 1
+    assert 0 < begun.metrics["steps"] < 1_000_000
+    first, second, third = client.rounds("laptop")
+    assert client.version(first.version).base_version == begun.version
+    # Each version was measured on what the next round brought; the last one has no next.
+    for measured, patches in ((first, 2), (second, 2)):
+        assert measured.metrics["fresh_patches"] == patches
+        assert measured.metrics["fresh_voxels"] == patches * 32 * 32
+    assert "fresh_patches" not in third.metrics
+
+
 def test_candidates_come_from_the_whole_of_the_volume_by_its_uncertainty(world: World) -> None:
     client = world.client
     training = jobs_pb2.TrainingSettings(steps=6, batch_size=2, learning_rate=1e-3)

@@ -9,7 +9,7 @@ import torch
 from benchmarks.label_efficiency import __main__ as command
 from benchmarks.label_efficiency.data import Data, Part, binned, load
 from benchmarks.label_efficiency.learner import Learner
-from benchmarks.label_efficiency.plan import parse
+from benchmarks.label_efficiency.plan import Start, parse
 from benchmarks.label_efficiency.protocol import FULL, REDUCED, Effort
 from benchmarks.label_efficiency.report import write
 from benchmarks.label_efficiency.store import Curve, Round, Store
@@ -181,7 +181,11 @@ def test_curves_of_strategies_that_are_not_installed_are_still_reported(tmp_path
 
 def test_plans_are_read_and_wrong_ones_refused():
     plan = parse("random>entropy:max_overlap=0.5+pretrain")
-    assert (plan.first, plan.strategy, plan.pretrain) == (("random",), "entropy", True)
+    assert (plan.first, plan.strategy, plan.start) == (("random",), "entropy", Start())
+    assert parse("entropy").start is None
+    bounded = parse("entropy+pretrain:steps=2000;cut=700").start
+    assert bounded == Start(steps=2000, cut=700)
+    assert parse("random>entropy>entropy+pretrain:minutes=0.5").start == Start(minutes=0.5)
     assert plan.make(0.25).parameters.max_overlap == 0.5
     assert [first.parameters.max_overlap for first in plan.make_first(0.25)] == [0.25]
     assert parse("random").make(0.25).parameters.max_overlap == 0.25
@@ -239,3 +243,26 @@ def test_too_little_room_is_said(data, tmp_path):
 
 def test_seeds_are_read():
     assert command.seeds_of("0-2,5") == [0, 1, 2, 5]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["pretrain:epochs=3", "pretrain:steps=0", "pretrain:steps=1.5", "pretrain:cut=x", "pretrained"],
+)
+def test_a_start_that_makes_no_sense_is_refused(text):
+    with pytest.raises(InvalidArgumentError, match="pretrain"):
+        parse(f"entropy+{text}")
+
+
+def test_starts_of_different_lengths_are_different_starts(data, tmp_path):
+    usual = run(data, tmp_path, "random+pretrain")
+    named = run(data, tmp_path, "random+pretrain:steps=3")
+    # The protocol's own number of steps, named: the same weights, the same curve.
+    assert [done.iou for done in named.rounds] == [done.iou for done in usual.rounds]
+    cut = run(data, tmp_path, "random+pretrain:steps=60;cut=2")
+    longer = run(data, tmp_path, "random+pretrain:steps=60")
+    assert cut.rounds[0].chosen == longer.rounds[0].chosen
+    trials = {path.stem for path in (tmp_path / "trials").iterdir()}
+    assert len(trials) == 4
+    caches = {path.stem for path in (tmp_path / "cache").iterdir() if "pretrained" in path.stem}
+    assert {"pretrained60-cut2-dropout0-seed0", "pretrained60-dropout0-seed0"} <= caches

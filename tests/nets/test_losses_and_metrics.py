@@ -80,3 +80,12 @@ def test_the_scale_depends_on_the_type_alone():
     assert unit_scale(floats).tolist() == [0.5, 0.0, 0.0]
     with pytest.raises(FailedPreconditionError, match="uint8, uint16 or float32"):
         unit_scale(np.zeros(2, np.int64))
+
+
+def test_classes_that_only_one_side_knows_are_named():
+    counts = Confusion([0, 1, 3])
+    counts.update(np.array([1, 0], np.uint8), np.array([0, 255], np.uint8))
+    assert (counts.missing, counts.unknown) == ([1, 3], [])
+    counts.update(np.array([1, 0], np.uint8), np.array([3, 254], np.uint8))
+    counts.update(np.array([0, 0], np.uint8), np.array([2, 9], np.uint8))
+    assert (counts.missing, counts.unknown) == ([1], [2, 9])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 from sqlalchemy import select, update
@@ -57,10 +58,13 @@ class Record:
         model = registry_pb2.Model(name=MODEL, architecture="unet", classes=[0, 1, 2])
         await self.stubs.registry.CreateModel(registry_pb2.CreateModelRequest(model=model))
 
-    async def put_class(self, value: int, **fields: Any) -> registry_pb2.LabelClass:
+    async def put_class(
+        self, value: int, mask: list[str] | None = None, **fields: Any
+    ) -> registry_pb2.LabelClass:
         name = f"{PROJECT}/labelClasses/{value}"
         request = registry_pb2.PutLabelClassRequest(
-            label_class=registry_pb2.LabelClass(name=name, value=value, **fields)
+            label_class=registry_pb2.LabelClass(name=name, value=value, **fields),
+            update_mask=None if mask is None else FieldMask(paths=mask),
         )
         return (await self.stubs.registry.PutLabelClass(request)).label_class
 
@@ -252,9 +256,9 @@ def paint_model(view: NDArray[np.uint8], mask: NDArray[np.uint8], box: Box) -> N
 
 
 @asynccontextmanager
-async def open_record(folder: Path) -> AsyncIterator[Record]:
+async def open_record(folder: Path, file: str = "registry.db") -> AsyncIterator[Record]:
     """A record on a database in the folder."""
-    database = Database(f"sqlite+aiosqlite:///{folder / 'registry.db'}")
+    database = Database(f"sqlite+aiosqlite:///{folder / file}")
     async with database.engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     server = Server("127.0.0.1:0", "token")

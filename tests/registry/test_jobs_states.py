@@ -147,7 +147,7 @@ async def test_the_same_request_id_makes_one_job(kit: Kit) -> None:
     first = await kit.create("request-1")
     assert (await kit.create("request-1")).name == first.name
     assert (await kit.create("request-2")).name != first.name
-    with pytest.raises(InvalidArgumentError, match="was used for CreateJob with export_spec"):
+    with pytest.raises(InvalidArgumentError, match="was used for another request"):
         await kit.create("request-1", segment_spec=pb.SegmentSpec(volume=f"{PROJECT}/volumes/v"))
 
 

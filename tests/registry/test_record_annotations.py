@@ -107,7 +107,7 @@ async def test_concurrent_commits_leave_no_gaps(record: Record) -> None:
         ({"time_spent": Duration(seconds=2**62)}, "time_spent"),
         ({"source_tool": "x" * 300}, "source_tool"),
         ({"box": Box((0, 0, 0), (1000, 1000, 1000)).to_proto()}, "split it"),
-        ({"proposal": "projects/p/proposals/1"}, "is not a name like"),
+        ({"proposal": "projects/p/proposals/1"}, "is not the full name"),
     ],
 )
 async def test_bad_commits_are_refused_in_a_sentence(

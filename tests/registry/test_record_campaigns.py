@@ -52,6 +52,9 @@ async def test_a_campaign_is_kept_whole(record: Record) -> None:
         state_reason="taken from nobody",
     )
     got = await record.stubs.campaigns.GetCampaign(pb.GetCampaignRequest(name=CAMPAIGN))
+    # What it waits for is worked out when one looks.
+    assert got.campaign.HasField("waiting")
+    got.campaign.ClearField("waiting")
     assert got.campaign == made
     assert made.state == pb.CAMPAIGN_STATE_ACTIVE
     assert made.state_reason == ""
@@ -64,7 +67,7 @@ async def test_a_campaign_is_kept_whole(record: Record) -> None:
 @pytest.mark.parametrize(
     ("fields", "error", "sentence"),
     [
-        ({"name": "campaigns/c"}, InvalidArgumentError, "is not a name like"),
+        ({"name": "campaigns/c"}, InvalidArgumentError, "is not the full name"),
         ({"dataset": f"{PROJECT}/datasets/x"}, NotFoundError, "no data set"),
         ({"model": f"{PROJECT}/models/x"}, NotFoundError, "no model"),
         ({"base_version": f"{MODEL}/versions/1"}, NotFoundError, "no model version"),
@@ -76,7 +79,7 @@ async def test_a_campaign_is_kept_whole(record: Record) -> None:
         ({"patch": shape_proto((1, 64, 8))}, OutsideVolumeError, "leaves the data set"),
         ({"region": Box((0, 0, 0), (9, 9, 9)).to_proto()}, OutsideVolumeError, "leaves"),
         ({"region": Box((0, 0, 0), (1, 1, 1), 1).to_proto()}, InvalidArgumentError, "level 0"),
-        ({"evaluation": pb.EvaluationPlan()}, InvalidArgumentError, "is not a name like"),
+        ({"evaluation": pb.EvaluationPlan()}, InvalidArgumentError, "is not the full name"),
     ],
 )
 async def test_plans_that_cannot_work_are_refused(
@@ -179,7 +182,12 @@ async def test_the_next_round_is_opened_while_the_last_version_is_measured(recor
     await record.apply(
         "evaluate",
         jobs_pb2.EvaluateResult(metrics={"iou": 0.5}),
-        evaluate_spec=jobs_pb2.EvaluateSpec(version=version, round=f"{CAMPAIGN}/rounds/1"),
+        evaluate_spec=jobs_pb2.EvaluateSpec(
+            version=version,
+            dataset=DATASET,
+            reference_volume=f"{PROJECT}/volumes/truth",
+            round=f"{CAMPAIGN}/rounds/1",
+        ),
     )
     got = await record.stubs.campaigns.GetRound(pb.GetRoundRequest(name=f"{CAMPAIGN}/rounds/1"))
     assert (got.round.state, dict(got.round.metrics)) == (DONE, {"iou": 0.5})
@@ -192,7 +200,7 @@ async def test_the_next_round_is_opened_while_the_last_version_is_measured(recor
     [
         ({"revision": 5}, InvalidArgumentError, "Revision 5"),
         ({"revision": -5}, InvalidArgumentError, "Revision -5"),
-        ({"train_job": "job"}, InvalidArgumentError, "is not a name like"),
+        ({"train_job": "job"}, InvalidArgumentError, "is not the full name"),
         ({"version": f"{MODEL}/versions/9"}, NotFoundError, "no model version"),
     ],
 )

@@ -33,10 +33,10 @@ async def test_a_project_begins_with_background(empty_record: Record) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "p", "projects/", "projects/P", "projects/1a", "projects/a-", "projects/a/b", "-"]
+    "name", ["", "p", "projects/", "projects/P", "projects/_a", "projects/a-", "projects/a/b", "-"]
 )
 async def test_names_that_are_none_are_refused(empty_record: Record, name: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="cannot be a project"):
+    with pytest.raises(InvalidArgumentError, match=r"cannot name a project|full name of a project"):
         await empty_record.stubs.registry.CreateProject(_create(name))
 
 
@@ -44,7 +44,7 @@ async def test_a_taken_name_and_a_repeat_are_told_apart(empty_record: Record) ->
     registry = empty_record.stubs.registry
     first = await registry.CreateProject(_create("projects/p", "id-1"))
     assert await registry.CreateProject(_create("projects/p", "id-1")) == first
-    with pytest.raises(AlreadyExistsError, match="projects/p"):
+    with pytest.raises(AlreadyExistsError, match="already; choose another"):
         await registry.CreateProject(_create("projects/p", "id-2"))
 
 
@@ -84,7 +84,7 @@ async def test_what_is_not_there_is_named(record: Record) -> None:
     registry = record.stubs.registry
     with pytest.raises(NotFoundError, match="There is no project"):
         await registry.GetProject(registry_pb2.GetProjectRequest(name="projects/none"))
-    with pytest.raises(NotFoundError, match='There is no data set "projects/p/datasets/none"'):
+    with pytest.raises(NotFoundError, match='There is no data set "none" in the project "p"'):
         await registry.GetDataset(registry_pb2.GetDatasetRequest(name=f"{PROJECT}/datasets/none"))
     with pytest.raises(NotFoundError, match="There is no model"):
         await registry.GetModel(registry_pb2.GetModelRequest(name=f"{PROJECT}/models/none"))
@@ -94,7 +94,7 @@ async def test_what_is_not_there_is_named(record: Record) -> None:
         )
     with pytest.raises(NotFoundError, match="There is no project"):
         await registry.ListModels(registry_pb2.ListModelsRequest(parent="projects/none"))
-    with pytest.raises(InvalidArgumentError, match="is not a name like"):
+    with pytest.raises(InvalidArgumentError, match="is not the full name"):
         await registry.GetDataset(registry_pb2.GetDatasetRequest(name="datasets/d"))
     with pytest.raises(InvalidArgumentError, match="must end in a number"):
         await registry.GetModelVersion(
@@ -118,6 +118,52 @@ async def test_label_classes_are_put_by_value(record: Record) -> None:
     assert [c.value for c in first.label_classes] == [0]
     second = (await record.stubs.registry.ListLabelClasses(paged)).label_classes
     assert [c.value for c in second] == [1]
+
+
+async def test_a_class_keeps_what_is_not_given(record: Record) -> None:
+    full = {"display_name": "ER", "color": "#aabbcc", "ontology_term": "GO:0005783"}
+    made = await record.put_class(7, **full)
+    for field, value in {
+        "display_name": "reticulum",
+        "color": "#112233",
+        "ontology_term": "GO:1",
+    }.items():
+        full[field] = value
+        changed = await record.put_class(7, **{field: value})
+        assert {name: getattr(changed, name) for name in full} == full
+    assert await record.put_class(7) == changed
+    # A mask can take away, and leave what stands beside it in the request.
+    cleared = await record.put_class(7, ["ontology_term"], display_name="other")
+    assert (cleared.ontology_term, cleared.display_name) == ("", "reticulum")
+    default = await record.put_class(7, ["color"])
+    assert default.color == (await record.put_class(14, display_name="x")).color
+    assert made.value == 7
+
+
+@pytest.mark.parametrize(
+    ("value", "fields", "mask", "words"),
+    [
+        (1, {}, ["display_name"], "Class 1 needs a name"),
+        (9, {}, ["display_name"], "Class 9 needs a name"),
+        (1, {"display_name": " "}, None, "Class 1 needs a name"),
+        (0, {"display_name": "membrane"}, None, "Class 0 is the background"),
+        (0, {"display_name": "Background"}, ["display_name"], "Class 0 is the background"),
+        (0, {}, ["display_name"], "Class 0 needs a name"),
+        (1, {"display_name": "a"}, ["value"], '"value" is not a field'),
+        (1, {"color": "red"}, ["color"], "no colour"),
+    ],
+)
+async def test_names_and_masks_of_classes_that_make_no_sense_are_refused(
+    record: Record, value: int, fields: dict[str, str], mask: list[str] | None, words: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=words):
+        await record.put_class(value, mask, **fields)
+
+
+async def test_background_may_be_shown_in_another_colour(record: Record) -> None:
+    changed = await record.put_class(0, color="#010203")
+    assert (changed.display_name, changed.color) == ("background", "#010203")
+    assert await record.put_class(0, display_name="background") == changed
 
 
 async def test_label_classes_that_are_none_are_refused(record: Record) -> None:
@@ -175,7 +221,7 @@ async def test_models_of_wrong_classes_are_refused(
 
 async def test_a_model_needs_an_architecture_and_numbers(record: Record) -> None:
     model = registry_pb2.Model(name=f"{PROJECT}/models/n", classes=[0, 1])
-    with pytest.raises(InvalidArgumentError, match="ListArchitectures"):
+    with pytest.raises(InvalidArgumentError, match="biosegment model architectures"):
         await record.stubs.registry.CreateModel(registry_pb2.CreateModelRequest(model=model))
     model.architecture = "unet"
     model.parameters["dropout"] = float("nan")

@@ -43,7 +43,7 @@ async def test_an_import_makes_a_data_set(record: Record) -> None:
     [
         ("projects/none/datasets/e", {}, NotFoundError, "no project"),
         (f"{PROJECT}/datasets/{'e' * 60}", {}, InvalidArgumentError, "label volume"),
-        ("e", {}, InvalidArgumentError, "is not a name like"),
+        ("e", {}, InvalidArgumentError, "is not the full name"),
         (
             f"{PROJECT}/datasets/e",
             {"shape": shape_proto((0, 1, 1))},
@@ -175,19 +175,35 @@ async def test_a_version_keeps_what_its_training_warned_of(record: Record) -> No
     assert list(version.warnings) == ["known at the start", "met by the work", "x" * 1000]
 
 
-async def test_figures_go_to_the_version_and_the_round(record: Record) -> None:
+def evaluation(version: str, volume: str = "truth", **more: Any) -> pb.EvaluateSpec:
+    spec = pb.EvaluateSpec(
+        version=version, dataset=DATASET, reference_volume=f"{PROJECT}/volumes/{volume}"
+    )
+    spec.MergeFrom(pb.EvaluateSpec(**more))
+    return spec
+
+
+async def version_of(record: Record, name: str) -> registry_pb2.ModelVersion:
+    request = registry_pb2.GetModelVersionRequest(name=name)
+    return (await record.stubs.registry.GetModelVersion(request)).version
+
+
+async def test_figures_go_to_an_evaluation_and_the_round(record: Record) -> None:
     version = await record.train()
     await record.start_campaign()
     await record.open_round(1, version)
     await record.apply(
         "j",
-        pb.EvaluateResult(metrics={"iou": 0.8, "iou_1": float("nan")}),
-        evaluate_spec=pb.EvaluateSpec(version=version, round=f"{CAMPAIGN}/rounds/1"),
+        pb.EvaluateResult(metrics={"iou": 0.8, "iou_1": float("nan")}, voxels=9),
+        evaluate_spec=evaluation(version, round=f"{CAMPAIGN}/rounds/1"),
     )
-    got = await record.stubs.registry.GetModelVersion(
-        registry_pb2.GetModelVersionRequest(name=version)
-    )
-    assert dict(got.version.metrics) == {"loss": 0.5, "iou": 0.8}
+    got = await version_of(record, version)
+    assert dict(got.metrics) == {"loss": 0.5}
+    (measured,) = got.evaluations
+    assert (measured.dataset, measured.reference_volume) == (DATASET, f"{PROJECT}/volumes/truth")
+    assert (dict(measured.metrics), measured.voxels) == ({"iou": 0.8}, 9)
+    assert Box.from_proto(measured.box) == Box.of_shape(SHAPE)
+    assert measured.job == f"{PROJECT}/jobs/j"
     name = f"{CAMPAIGN}/rounds/1"
     found = await record.stubs.campaigns.GetRound(campaigns_pb2.GetRoundRequest(name=name))
     assert dict(found.round.metrics) == {"iou": 0.8}
@@ -195,7 +211,68 @@ async def test_figures_go_to_the_version_and_the_round(record: Record) -> None:
         await record.apply(
             "j",
             pb.EvaluateResult(),
-            evaluate_spec=pb.EvaluateSpec(version=version, round=f"{CAMPAIGN}/rounds/2"),
+            evaluate_spec=evaluation(version, round=f"{CAMPAIGN}/rounds/2"),
+        )
+
+
+async def test_what_is_measured_elsewhere_overwrites_nothing(record: Record) -> None:
+    version = await record.train()
+    await record.import_dataset("other", (2, 8, 8))
+    other, half = f"{PROJECT}/datasets/other", Box.of_shape((2, 32, 32)).to_proto()
+    measured = {
+        0.7: evaluation(version),
+        0.1: evaluation(version, dataset=other),
+        0.2: evaluation(version, box=half),
+        0.3: evaluation(version, "made"),
+    }
+    for iou, spec in measured.items():
+        result = pb.EvaluateResult(metrics={"iou": iou})
+        await record.apply(f"j{iou}", result, evaluate_spec=spec)
+    # The same voxels measured again: the newer figures stand.
+    await record.apply(
+        "again", pb.EvaluateResult(metrics={"iou": 0.9}), evaluate_spec=measured[0.7]
+    )
+    got = await version_of(record, version)
+    assert dict(got.metrics) == {"loss": 0.5}
+    assert [each.metrics["iou"] for each in got.evaluations] == [0.9, 0.3, 0.2, 0.1]
+    assert got.evaluations[3].dataset == other
+    assert got.evaluations[0].job == f"{PROJECT}/jobs/again"
+    request = registry_pb2.ListModelVersionsRequest(parent=MODEL)
+    (listed,) = (await record.stubs.registry.ListModelVersions(request)).versions
+    assert listed == got
+
+
+async def test_an_evaluation_keeps_its_warnings(record: Record) -> None:
+    version = await record.train()
+    job = pb.Job(name=f"{PROJECT}/jobs/j", evaluate_spec=evaluation(version), warnings=["at first"])
+    async with record.database.write() as session:
+        result = pb.JobResult(evaluate_result=pb.EvaluateResult(), warnings=["at last"])
+        await apply_result(session, job, result, complete=True)
+    (measured,) = (await version_of(record, version)).evaluations
+    assert list(measured.warnings) == ["at first", "at last"]
+
+
+async def test_the_newest_evaluations_of_many_are_told(record: Record) -> None:
+    version = await record.train()
+    for z in range(4):
+        for y in range(6):
+            box = Box.at((z, y, 0), (1, 1, 32)).to_proto()
+            result = pb.EvaluateResult(metrics={"iou": (z * 6 + y) / 100})
+            await record.apply("j", result, evaluate_spec=evaluation(version, box=box))
+    told = (await version_of(record, version)).evaluations
+    assert [round(each.metrics["iou"] * 100) for each in told] == list(range(23, 3, -1))
+
+
+async def test_an_evaluation_outside_of_its_data_set_is_refused(record: Record) -> None:
+    version = await record.train()
+    box = Box.of_shape((5, 32, 32)).to_proto()
+    with pytest.raises(OutsideVolumeError):
+        await record.apply("j", pb.EvaluateResult(), evaluate_spec=evaluation(version, box=box))
+    with pytest.raises(NotFoundError, match="no data set"):
+        await record.apply(
+            "j",
+            pb.EvaluateResult(),
+            evaluate_spec=evaluation(version, dataset=f"{PROJECT}/datasets/gone"),
         )
 
 

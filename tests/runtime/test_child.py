@@ -129,6 +129,35 @@ async def test_cancellation_reaches_the_function(
         await task
 
 
+async def test_a_function_that_is_asked_to_end_answers_with_what_it_has(
+    child: Child, tmp_path: Path, eventually: Any
+) -> None:
+    started, enough, cancelled = tmp_path / "started", asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(
+        child.run(
+            f"{TARGETS}:until_enough", finishing=enough, cancelled=cancelled, started=str(started)
+        )
+    )
+
+    async def runs() -> bool:
+        return started.exists()
+
+    await eventually(runs)
+    assert not task.done()
+    enough.set()
+    assert await asyncio.wait_for(task, 10) == "what there is"
+    # The next task is not in a hurry.
+    started.unlink()
+    again = asyncio.create_task(
+        child.run(f"{TARGETS}:until_enough", cancelled=cancelled, started=str(started))
+    )
+    await eventually(runs)
+    assert not again.done()
+    cancelled.set()
+    with pytest.raises(JobCancelledError):
+        await again
+
+
 async def test_what_can_wait_is_done_once_no_task_comes(
     child: Child, tmp_path: Path, eventually: Any
 ) -> None:

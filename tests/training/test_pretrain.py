@@ -3,8 +3,12 @@ import pytest
 import torch
 
 from biosegment.client.errors import FailedPreconditionError, JobCancelledError
+from biosegment.client.geometry import Box
 from biosegment.nets.architectures import build
-from biosegment.training.child.pretrain import Corruption, corrupted, pretrain
+from biosegment.runtime.grey import constant
+from biosegment.training.child import pretrain as pretrain_module
+from biosegment.training.child.pretrain import Corruption, corrupted, draw_crops, pretrain
+from biosegment.training.child.samples import raw_statistics
 from biosegment.training.child.settings import Hooks, Settings
 
 
@@ -127,3 +131,47 @@ def test_a_network_of_volumes_restores_all_sections():
     outcome = pretrain(net, np.repeat(crops(), 2, axis=1), settings(40), quiet())
     assert outcome.loss < 0.8 * outcome.first_loss
     assert net.head is head
+
+
+def padded(value, inside, shape=(6, 96, 160)):
+    """Noise in a box, one value around it."""
+    raw = np.full(shape, value, np.uint8)
+    raw[inside.slices] = np.random.default_rng(3).integers(20, 230, inside.shape)
+    return raw
+
+
+@pytest.mark.parametrize("value", [0, 255, 128])
+def test_no_crop_falls_on_padding(monkeypatch, value):
+    monkeypatch.setattr(pretrain_module, "_MOST_CROPS", 30)
+    inside = Box((1, 16, 30), (6, 80, 110))
+    raw = padded(value, inside)
+    region = Box.of_shape(raw.shape)
+    made = draw_crops(lambda box: raw[box.slices], region, (1, 32, 32), seed=1)
+    assert made.shape == (30, 1, 32, 32)
+    assert not any(constant(crop[0]).any() for crop in made)
+
+
+def test_crops_with_some_padding_make_up_for_what_is_missing(monkeypatch):
+    monkeypatch.setattr(pretrain_module, "_MOST_CROPS", 20)
+    raw = padded(0, Box((0, 10, 10), (6, 50, 40)))
+    region = Box.of_shape(raw.shape)
+    made = draw_crops(lambda box: raw[box.slices], region, (1, 48, 48), seed=1)
+    shares = [constant(crop[0]).mean() for crop in made]
+    assert 0 < max(shares) <= 0.5
+
+
+def test_a_region_of_padding_alone_is_said(monkeypatch):
+    monkeypatch.setattr(pretrain_module, "_MOST_CROPS", 5)
+    raw = np.full((2, 64, 64), 9, np.uint8)
+    with pytest.raises(FailedPreconditionError, match="padding"):
+        draw_crops(lambda box: raw[box.slices], Box.of_shape(raw.shape), (1, 32, 32), seed=1)
+
+
+def test_padding_does_not_enter_the_input_constants():
+    inside = Box((0, 16, 30), (6, 80, 110))
+    raw = padded(0, inside)
+    assert raw_statistics([raw]) == pytest.approx(raw_statistics([raw[inside.slices]]))
+    # One that is nothing but padding says nothing, unless all are so.
+    flat = np.full_like(raw, 200)
+    assert raw_statistics([raw, flat]) == pytest.approx(raw_statistics([raw]))
+    assert raw_statistics([flat]) == pytest.approx((200 / 255, 0.0), abs=1e-6)

@@ -2,6 +2,7 @@ import pytest
 
 from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
 from biosegment.training import search_plan
+from biosegment.training.plan import TrainPlan
 from biosegment.training.search_plan import plan_search
 from biosegment.v1 import jobs_pb2
 
@@ -13,13 +14,15 @@ async def planned(*parameters, trials=0, **training):
     spec = jobs_pb2.SearchSpec(
         training=jobs_pb2.TrainSpec(**training), parameters=parameters, trials=trials
     )
-    return await plan_search(None, "projects/p", "r", spec)
+    made, warnings = await plan_search(None, "projects/p", "r", spec)
+    assert warnings == ["told"]
+    return made
 
 
 @pytest.fixture(autouse=True)
 def plan_of_training(monkeypatch):
     async def plan(_stubs, _parent, _request_id, spec):
-        return spec
+        return TrainPlan(spec, ["told"])
 
     monkeypatch.setattr(search_plan, "plan", plan)
 

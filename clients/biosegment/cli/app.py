@@ -1,14 +1,13 @@
-"""The command line: global options, the groups of commands, errors as one sentence.
+"""The command line: global options, the groups of commands.
 
 Command modules import only typer at module level; grpc, numpy and the rest are imported inside
 the commands, so that --help answers at once.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import typer.core
 
 from biosegment.cli.commands import (
     annotate,
@@ -18,26 +17,15 @@ from biosegment.cli.commands import (
     instances,
     job,
     model,
+    patches,
     platform,
     training,
 )
+from biosegment.cli.root import Root
 from biosegment.cli.session import Session
-from biosegment.client.errors import DomainError
-
-
-class _Sentences(typer.core.TyperGroup):
-    """Ends a command that was refused with one sentence on stderr and exit status 1."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except DomainError as error:
-            typer.echo(f"Error: {error.message}", err=True)
-            raise typer.Exit(1) from None
-
 
 app = typer.Typer(
-    cls=_Sentences,
+    cls=Root,
     help="Active-learning segmentation of volume electron microscopy, at any size.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -79,6 +67,7 @@ platform.register(app)
 data.register(app)
 model.register(app)
 campaign.register(app)
+patches.register(app)
 annotate.register(app)
 training.register(app)
 compute.register(app)

@@ -4,18 +4,28 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from biosegment.cli.output import show, tell
+from biosegment.cli import outcomes
+from biosegment.cli.job_view import write_job
+from biosegment.cli.output import tell
 from biosegment.cli.session import Session
+from biosegment.client import names
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from biosegment.client import Client
+    from biosegment.client.errors import DomainError
     from biosegment.v1.jobs_pb2 import Job
 
 
+# Of fewer units in all each takes long.
+_FEW = 1000
+
+
 def finish(session: Session, client: "Client", job: "Job", *, wait: bool = True) -> None:
-    """Follows a job to its end, unless told not to wait, and writes it.
+    """Follows a job to its end, unless told not to wait, and tells what came of it.
+
+    With JSON it is the job, for people a sentence or two.
 
     A Ctrl-C stops the following, not the job.
 
@@ -28,13 +38,20 @@ def finish(session: Session, client: "Client", job: "Job", *, wait: bool = True)
             job = _follow(client, job)
         except KeyboardInterrupt:
             tell(
-                f"\n{job.name} goes on. Watch it with: biosegment job watch {job.name}\n"
-                f"Cancel it with: biosegment job cancel {job.name}"
+                f"\n{names.short(job.name)} goes on. Watch it with: "
+                f"{names.command('job watch', job.name)}\n"
+                f"Cancel it with: {names.command('job cancel', job.name)}"
             )
             raise typer.Exit(130) from None
-    show(session, job)
+    if session.as_json:
+        write_job(session, job)
+    else:
+        answer, *more = outcomes.sentences(client, job)
+        typer.echo(answer)
+        for sentence in more:
+            tell(sentence)
     for warning in job.warnings:
-        tell(f"Warning: {warning}")
+        tell(f"Warning: {names.shortened(warning, session.project)}")
     _tell_of_losses(job)
 
 
@@ -53,10 +70,11 @@ def losses(job: "Job") -> str:
 
     failed, named = job.blocks.quarantined, job.partial_failures
     first = f": {Box.from_proto(named[0].box)}: {named[0].error.message}" if named else ""
-    more = f" `biosegment job show {job.name}` names {len(named)} of them." if failed > 1 else ""
+    show_command = names.command("job show", job.name)
+    more = f" `{show_command}` names {len(named)} of them." if failed > 1 else ""
     return (
         f"{failed} of {job.blocks.total} blocks failed{first.rstrip('.')}.{more} Once the cause "
-        f"is mended, try them again with: biosegment job retry {job.name}"
+        f"is mended, try them again with: {names.command('job retry', job.name)}"
     )
 
 
@@ -65,6 +83,28 @@ def _follow(client: "Client", job: "Job") -> "Job":
 
     console = Console(stderr=True)
     return _with_bar(client, job, console) if console.is_terminal else _with_lines(client, job)
+
+
+class _Absence:
+    """Says at once that the platform is gone, and that it is back."""
+
+    def __init__(self, job: "Job") -> None:
+        self._job = job.name
+        self._away = False
+
+    def began(self, error: "DomainError") -> None:
+        """The platform cannot be reached."""
+        self._away = True
+        tell(
+            f"{error.message.rstrip('.')}. Waiting for two minutes; {self._job} goes on once the "
+            "platform is back (start it with `biosegment up`). Ctrl-C ends the waiting only."
+        )
+
+    def ended(self) -> None:
+        """There is news of the job."""
+        if self._away:
+            self._away = False
+            tell("The platform is back.")
 
 
 def _with_bar(client: "Client", job: "Job", console: "Console") -> "Job":
@@ -76,31 +116,40 @@ def _with_bar(client: "Client", job: "Job", console: "Console") -> "Job":
         BarColumn(),
         TextColumn("{task.fields[detail]}", markup=False),
     )
+    absence = _Absence(job)
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(_headline(job), total=None, detail="")
 
         def on_progress(job: "Job") -> None:
+            absence.ended()
             progress.update(
                 task,
                 description=_headline(job),
-                completed=job.progress.done,
+                completed=_done(job),
                 total=job.progress.total or None,
                 detail=_detail(job),
             )
 
-        return client.wait(job, on_progress)
+        return client.wait(job, on_progress, on_away=absence.began)
+
+
+def _done(job: "Job") -> float:
+    """Units done, counting what is done of those in hand."""
+    return max(job.progress.done, job.progress.fraction * job.progress.total)
 
 
 def _with_lines(client: "Client", job: "Job") -> "Job":
     last = ""
+    absence = _Absence(job)
 
     def on_progress(job: "Job") -> None:
         nonlocal last
+        absence.ended()
         if (line := _headline(job)) != last:
             last = line
-            tell(f"{job.name}: {line}")
+            tell(f"{names.short(job.name)}: {line}")
 
-    return client.wait(job, on_progress)
+    return client.wait(job, on_progress, on_away=absence.began)
 
 
 def _headline(job: "Job") -> str:
@@ -118,6 +167,8 @@ def _headline(job: "Job") -> str:
 def _detail(job: "Job") -> str:
     progress = job.progress
     parts = [f"{progress.done}/{progress.total}"] if progress.total else []
+    if progress.fraction and progress.total < _FEW:
+        parts.append(f"{progress.fraction:.0%}")
     if progress.rate:
         parts.append(f"{progress.rate:.3g}/s")
     if progress.HasField("eta"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from biosegment.cli.session import Session
+from biosegment.client.plain import as_plain
 from biosegment.client.terminal import CONTROL, printable
 
 if TYPE_CHECKING:
@@ -22,10 +23,8 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 def as_dict(message: "Message") -> dict[str, Any]:
-    """A message as plain values, with the field names of the proto."""
-    from google.protobuf.json_format import MessageToDict
-
-    return MessageToDict(message, preserving_proto_field_name=True)
+    """A message as plain values: ``biosegment.client.plain``, which the gateway prints too."""
+    return as_plain(message)
 
 
 def write_json(value: Any) -> None:
@@ -36,8 +35,20 @@ def write_json(value: Any) -> None:
 
 
 def show(session: Session, message: "Message") -> None:
-    """Writes one message: JSON, or one line per field."""
-    show_values(session, as_dict(message))
+    """Writes one message: JSON, or one line per field that is not empty."""
+    values = as_dict(message)
+    show_values(session, values if session.as_json else stated(values))
+
+
+def answer(session: Session, message: "Message", *sentences: str) -> None:
+    """Writes what was made: JSON, or the first sentence; further ones say what to do next."""
+    if session.as_json:
+        write_json(as_dict(message))
+        return
+    first, *more = sentences
+    typer.echo(first)
+    for sentence in more:
+        tell(sentence)
 
 
 def show_values(session: Session, values: Mapping[str, Any]) -> None:
@@ -106,12 +117,18 @@ def tell(text: str) -> None:
     typer.echo(printable(text, lines=True), err=True)
 
 
+def short(name: str, project: str) -> str:
+    """A resource name as commands take it: without what every name of the project has."""
+    own = name.startswith(f"projects/{project}/")
+    return "/".join(name.split("/")[3::2]) if own else name
+
+
 def _cell(row: Mapping[str, Any], column: str, project: str) -> str:
     value: Any = row
     for part in column.split("."):
         value = value.get(part, "") if isinstance(value, Mapping) else ""
-    if isinstance(value, str) and value.startswith(f"projects/{project}/"):
-        return "/".join(value.split("/")[3::2])
+    if isinstance(value, str):
+        value = short(value, project)
     if isinstance(value, Mapping) and _geometry(value) is None:
         return " ".join(f"{key}={_scalar(item)}" for key, item in sorted(value.items()))
     return _scalar(value)
@@ -134,11 +151,24 @@ def _scalar(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(_scalar(item) for item in value)
     text = str(value)
+    if text.endswith("_UNSPECIFIED"):
+        return ""
     if _ENUM.match(text):
         return _ENUM.sub("", text).lower().replace("_", " ")
     if _TIME.fullmatch(text):
         return f"{text[:10]} {text[11:19]} UTC"
     return text
+
+
+def stated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a message says beyond zeros and nothing: all that people want to read of it."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and _geometry(value) is None:
+            value = stated(value)
+        if value and not (isinstance(value, str) and value.endswith("_UNSPECIFIED")):
+            found[key] = value
+    return found
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Boxes, extents and the like as people type them."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,14 @@ if TYPE_CHECKING:
 
 BOX_HELP = "z0:z1,y0:y1,x0:x1 in voxels of full resolution; stops are not part of it."
 SHAPE_HELP = "z,y,x in voxels."
+LabelMap = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        help="number=class where the file counts otherwise: 255=1; 1-=1 for all from 1 up; "
+        "255=255 keeps 255 as not labelled. May be repeated.",
+    ),
+]
 
 _RANGE = r"\s*(\d{1,15})\s*:\s*(\d{1,15})\s*"
 _BOX = re.compile(rf"\[?{_RANGE},{_RANGE},{_RANGE}\]?")

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from biosegment.client.connection import Connection
+from biosegment.client.errors import DomainError
 from biosegment.client.loop import SHARED
 from biosegment.client.sdk import AsyncClient
 from biosegment.client.verbs.jobs import outcome
@@ -84,6 +85,7 @@ class Client:
     delete_volume = _blocking(AsyncClient.delete_volume)
     read = _blocking(AsyncClient.read)
 
+    as_mask = _blocking(AsyncClient.as_mask)
     commit = _blocking(AsyncClient.commit)
     undo = _blocking(AsyncClient.undo)
     annotations = _blocking(AsyncClient.annotations)
@@ -94,15 +96,18 @@ class Client:
     campaign = _blocking(AsyncClient.campaign)
     campaigns = _blocking(AsyncClient.campaigns)
     set_campaign_state = _blocking(AsyncClient.set_campaign_state)
+    stop_campaign = _blocking(AsyncClient.stop_campaign)
     rounds = _blocking(AsyncClient.rounds)
     cost = _blocking(AsyncClient.cost)
     proposals = _blocking(AsyncClient.proposals)
     claim = _blocking(AsyncClient.claim)
+    claim_or_why = _blocking(AsyncClient.claim_or_why)
     release = _blocking(AsyncClient.release)
     skip = _blocking(AsyncClient.skip)
 
     architectures = _blocking(AsyncClient.architectures)
     architecture = _blocking(AsyncClient.architecture)
+    device = _blocking(AsyncClient.device)
     train = _blocking(AsyncClient.train)
     search = _blocking(AsyncClient.search)
     search_result = _blocking(AsyncClient.search_result)
@@ -116,6 +121,7 @@ class Client:
 
     job = _blocking(AsyncClient.job)
     jobs = _blocking(AsyncClient.jobs)
+    finish = _blocking(AsyncClient.finish)
     pause = _blocking(AsyncClient.pause)
     resume = _blocking(AsyncClient.resume)
     cancel = _blocking(AsyncClient.cancel)
@@ -125,12 +131,27 @@ class Client:
     close = _blocking(AsyncClient.close)
 
     def watch(
-        self, job: str | jobs_pb2.Job, *, timeout: float | None = None, patience: float = 120.0
+        self,
+        job: str | jobs_pb2.Job,
+        *,
+        timeout: float | None = None,
+        patience: float = 120.0,
+        on_away: Callable[[DomainError], None] | None = None,
     ) -> Iterator[jobs_pb2.Job]:
         """Yields the job at once and then after each change; see ``AsyncClient.watch``."""
-        changes = self.asynchronous.watch(job, timeout=timeout, patience=patience)
+        for seen in self.follow(job, timeout=timeout, patience=patience):
+            if isinstance(seen, jobs_pb2.Job):
+                yield seen
+            elif on_away is not None:
+                on_away(seen)
 
-        async def following() -> jobs_pb2.Job | None:
+    def follow(
+        self, job: str | jobs_pb2.Job, *, timeout: float | None = None, patience: float = 120.0
+    ) -> Iterator[jobs_pb2.Job | DomainError]:
+        """As ``watch``, and yields an error each time that the registry goes away."""
+        changes = self.asynchronous.follow(job, timeout=timeout, patience=patience)
+
+        async def following() -> jobs_pb2.Job | DomainError | None:
             return await anext(changes, None)
 
         try:
@@ -146,13 +167,14 @@ class Client:
         on_progress: Callable[[jobs_pb2.Job], None] | None = None,
         *,
         timeout: float | None = None,
+        on_away: Callable[[DomainError], None] | None = None,
     ) -> jobs_pb2.Job:
         """Waits until a job has ended; see ``AsyncClient.wait``.
 
-        ``on_progress`` is called on the calling thread and may use this client.
+        ``on_progress`` and ``on_away`` are called on the calling thread and may use this client.
         """
         last = jobs_pb2.Job()
-        for last in self.watch(job, timeout=timeout):
+        for last in self.watch(job, timeout=timeout, on_away=on_away):
             if on_progress is not None:
                 on_progress(last)
         return outcome(last)

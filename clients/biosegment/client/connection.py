@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from biosegment.client.errors import InvalidArgumentError, NotFoundError
+from biosegment.client.errors import DomainError, InvalidArgumentError, NotFoundError
 
 SERVICES = ("registry", "storage", "ingest", "acquisition", "training", "inference")
 
@@ -82,6 +82,24 @@ class Connection:
             raise InvalidArgumentError(
                 f"{path} is not a connection file: it lacks token or addresses.", path=path
             ) from None
+
+    def fresh(self) -> "Connection":
+        """What the file says now: a platform that was started anew may have other addresses.
+
+        A connection that came from no file, or whose file is gone or cannot be read, stays as it
+        is.
+        """
+        if self.path is None:
+            return self
+        try:
+            return Connection.load(self.path)
+        except DomainError:
+            return self
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its file is gone: `biosegment up` removes it when it ends in order."""
+        return self.path is not None and not self.path.exists()
 
     def save(self, path: Path) -> None:
         """Writes the file so that only its owner can read it, whole or not at all."""

@@ -33,7 +33,8 @@ class AsyncClient(
     """
 
     async def health(self) -> dict[str, Health]:
-        """How each service answers, by its name."""
+        """How each service answers, by its name, where the connection file has it now."""
+        self.connection = self.connection.fresh()
         return await check_all(self.connection)
 
     async def close(self) -> None:

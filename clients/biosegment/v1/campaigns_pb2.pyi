@@ -254,6 +254,42 @@ class StoppingRule(_message.Message):
 Global___StoppingRule: _TypeAlias = StoppingRule  # noqa: Y015
 
 @_typing.final
+class Waiting(_message.Message):
+    """What a campaign waits for at this moment, as the record has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
+    """Who or what is waited for, in a sentence."""
+    advice: _builtins.str
+    """What a person can do meanwhile, with the command to type."""
+    job: _builtins.str
+    """The job that is waited for, if one is (projects/p/jobs/j)."""
+    @_builtins.property
+    def left(self) -> _duration_pb2.Duration:
+        """For how long about; absent where nobody can know."""
+
+    def __init__(
+        self,
+        *,
+        message: _builtins.str = ...,
+        left: _duration_pb2.Duration | None = ...,
+        advice: _builtins.str = ...,
+        job: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["left", b"left"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "job", b"job", "left", b"left", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
+
+@_typing.final
 class Campaign(_message.Message):
     """An active-learning effort on a data set."""
 
@@ -285,6 +321,7 @@ class Campaign(_message.Message):
     CANDIDATES_FIELD_NUMBER: _builtins.int
     REFRESH_ROUNDS_FIELD_NUMBER: _builtins.int
     SKIP_PRETRAINING_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/campaigns/c"""
     display_name: _builtins.str
@@ -373,6 +410,10 @@ class Campaign(_message.Message):
     def stopping(self) -> Global___StoppingRule:
         """When to end before the budget is spent; absent means never."""
 
+    @_builtins.property
+    def waiting(self) -> Global___Waiting:
+        """What it waits for; told by GetCampaign and StartCampaign."""
+
     def __init__(
         self,
         *,
@@ -402,10 +443,11 @@ class Campaign(_message.Message):
         candidates: Global___CandidateSource.ValueType = ...,
         refresh_rounds: _builtins.int = ...,
         skip_pretraining: _builtins.bool = ...,
+        waiting: Global___Waiting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_training", b"initial_training", "patch", b"patch", "pretraining", b"pretraining", "region", b"region", "round_training", b"round_training", "stopping", b"stopping", "strategy", b"strategy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_training", b"initial_training", "patch", b"patch", "pretraining", b"pretraining", "region", b"region", "round_training", b"round_training", "stopping", b"stopping", "strategy", b"strategy", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "base_version", b"base_version", "batch_patches", b"batch_patches", "budget_patches", b"budget_patches", "candidates", b"candidates", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_patches", b"initial_patches", "initial_training", b"initial_training", "model", b"model", "name", b"name", "patch", b"patch", "pool_patches", b"pool_patches", "pretraining", b"pretraining", "refresh_rounds", b"refresh_rounds", "region", b"region", "round_training", b"round_training", "seed", b"seed", "skip_pretraining", b"skip_pretraining", "state", b"state", "state_reason", b"state_reason", "stopping", b"stopping", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "base_version", b"base_version", "batch_patches", b"batch_patches", "budget_patches", b"budget_patches", "candidates", b"candidates", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "evaluation", b"evaluation", "first_strategy", b"first_strategy", "initial_patches", b"initial_patches", "initial_training", b"initial_training", "model", b"model", "name", b"name", "patch", b"patch", "pool_patches", b"pool_patches", "pretraining", b"pretraining", "refresh_rounds", b"refresh_rounds", "region", b"region", "round_training", b"round_training", "seed", b"seed", "skip_pretraining", b"skip_pretraining", "state", b"state", "state_reason", b"state_reason", "stopping", b"stopping", "strategy", b"strategy", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -527,7 +569,10 @@ class Round(_message.Message):
     """Patches answered in this and all earlier rounds."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Figures of the evaluation."""
+        """Figures of the evaluation (iou, ...), and those of its version on the
+        patches of the next round, measured before they were learnt from:
+        fresh_iou, fresh_patches, fresh_voxels.
+        """
 
     @_builtins.property
     def seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
@@ -614,7 +659,9 @@ class Proposal(_message.Message):
     dataset: _builtins.str
     """The data set."""
     score: _builtins.float
-    """The strategy's score; higher is more wanted."""
+    """The strategy's score; higher is more wanted. Absent where patches were
+    chosen without a model: their order means nothing.
+    """
     state: Global___ProposalState.ValueType
     """Where it stands."""
     claimant: _builtins.str
@@ -640,18 +687,20 @@ class Proposal(_message.Message):
         round: _builtins.str = ...,
         dataset: _builtins.str = ...,
         box: _types_pb2.Box | None = ...,
-        score: _builtins.float = ...,
+        score: _builtins.float | None = ...,
         statistics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         state: Global___ProposalState.ValueType = ...,
         claimant: _builtins.str = ...,
         lease_until: _timestamp_pb2.Timestamp | None = ...,
         annotation: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "lease_until", b"lease_until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "box", b"box", "lease_until", b"lease_until", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotation", b"annotation", "box", b"box", "claimant", b"claimant", "dataset", b"dataset", "lease_until", b"lease_until", "name", b"name", "round", b"round", "score", b"score", "state", b"state", "statistics", b"statistics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "annotation", b"annotation", "box", b"box", "claimant", b"claimant", "dataset", b"dataset", "lease_until", b"lease_until", "name", b"name", "round", b"round", "score", b"score", "state", b"state", "statistics", b"statistics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
 
 Global___Proposal: _TypeAlias = Proposal  # noqa: Y015
 
@@ -826,22 +875,28 @@ class SetCampaignStateRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    KEEP_JOBS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/campaigns/c"""
     state: Global___CampaignState.ValueType
     """The state wanted."""
     reason: _builtins.str
     """Why, in a sentence."""
+    keep_jobs: _builtins.bool
+    """With FINISHED: let the jobs that it has started end by themselves. They are
+    cancelled otherwise.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         state: Global___CampaignState.ValueType = ...,
         reason: _builtins.str = ...,
+        keep_jobs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_jobs", b"keep_jobs", "name", b"name", "reason", b"reason", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -854,18 +909,24 @@ class SetCampaignStateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CAMPAIGN_FIELD_NUMBER: _builtins.int
+    CANCELLED_JOBS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def campaign(self) -> Global___Campaign:
         """The campaign as it is now."""
+
+    @_builtins.property
+    def cancelled_jobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The jobs that were cancelled with it."""
 
     def __init__(
         self,
         *,
         campaign: Global___Campaign | None = ...,
+        cancelled_jobs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "cancelled_jobs", b"cancelled_jobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1202,18 +1263,24 @@ class ClaimProposalsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROPOSALS_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def proposals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Proposal]:
         """The proposals lent."""
+
+    @_builtins.property
+    def waiting(self) -> Global___Waiting:
+        """Why there are none; absent where there are some."""
 
     def __init__(
         self,
         *,
         proposals: _abc.Iterable[Global___Proposal] | None = ...,
+        waiting: Global___Waiting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposals", b"proposals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposals", b"proposals", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

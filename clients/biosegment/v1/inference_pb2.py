@@ -26,7 +26,7 @@ from biosegment.v1 import jobs_pb2 as biosegment_dot_v1_dot_jobs__pb2
 from biosegment.v1 import types_pb2 as biosegment_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62iosegment/v1/inference.proto\x12\rbiosegment.v1\x1a\x18\x62iosegment/v1/jobs.proto\x1a\x19\x62iosegment/v1/types.proto\"\xa0\x01\n\nPatchScore\x12\r\n\x05index\x18\x01 \x01(\x05\x12=\n\nstatistics\x18\x02 \x03(\x0b\x32).biosegment.v1.PatchScore.StatisticsEntry\x12\x11\n\tembedding\x18\x03 \x03(\x02\x1a\x31\n\x0fStatisticsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8a\x01\n\x14PredictRegionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x1f\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x12.biosegment.v1.Box\x12/\n\x06output\x18\x04 \x01(\x0e\x32\x1f.biosegment.v1.PredictionOutput\"A\n\x15PredictRegionResponse\x12(\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x19.biosegment.v1.ArrayChunk\"\xb4\x01\n\x13ScorePatchesRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12!\n\x05\x62oxes\x18\x03 \x03(\x0b\x32\x12.biosegment.v1.Box\x12\x17\n\x0fwith_embeddings\x18\x04 \x01(\x08\x12\x16\n\x0e\x64ropout_passes\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12\x19\n\x11\x65nsemble_versions\x18\x07 \x03(\t\"A\n\x14ScorePatchesResponse\x12)\n\x06scores\x18\x01 \x03(\x0b\x32\x19.biosegment.v1.PatchScore\"\x7f\n\x18StartSegmentationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12(\n\x04spec\x18\x03 \x01(\x0b\x32\x1a.biosegment.v1.SegmentSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"\x9c\x01\n\x19StartSegmentationResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job\x12\x31\n\rresolved_spec\x18\x02 \x01(\x0b\x32\x1a.biosegment.v1.SegmentSpec\x12\x0e\n\x06voxels\x18\x03 \x01(\x03\x12\x1b\n\x13worker_memory_bytes\x18\x04 \x01(\x03\"~\n\x16StartEvaluationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12)\n\x04spec\x18\x03 \x01(\x0b\x32\x1b.biosegment.v1.EvaluateSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\":\n\x17StartEvaluationResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job*\x97\x01\n\x10PredictionOutput\x12!\n\x1dPREDICTION_OUTPUT_UNSPECIFIED\x10\x00\x12\x1c\n\x18PREDICTION_OUTPUT_LABELS\x10\x01\x12#\n\x1fPREDICTION_OUTPUT_PROBABILITIES\x10\x02\x12\x1d\n\x19PREDICTION_OUTPUT_ENTROPY\x10\x03\x32\xa9\x03\n\x10InferenceService\x12\x61\n\rPredictRegion\x12#.biosegment.v1.PredictRegionRequest\x1a$.biosegment.v1.PredictRegionResponse\"\x03\x90\x02\x01\x30\x01\x12^\n\x0cScorePatches\x12\".biosegment.v1.ScorePatchesRequest\x1a#.biosegment.v1.ScorePatchesResponse\"\x03\x90\x02\x01\x30\x01\x12k\n\x11StartSegmentation\x12\'.biosegment.v1.StartSegmentationRequest\x1a(.biosegment.v1.StartSegmentationResponse\"\x03\x90\x02\x02\x12\x65\n\x0fStartEvaluation\x12%.biosegment.v1.StartEvaluationRequest\x1a&.biosegment.v1.StartEvaluationResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62iosegment/v1/inference.proto\x12\rbiosegment.v1\x1a\x18\x62iosegment/v1/jobs.proto\x1a\x19\x62iosegment/v1/types.proto\"\xa0\x01\n\nPatchScore\x12\r\n\x05index\x18\x01 \x01(\x05\x12=\n\nstatistics\x18\x02 \x03(\x0b\x32).biosegment.v1.PatchScore.StatisticsEntry\x12\x11\n\tembedding\x18\x03 \x03(\x02\x1a\x31\n\x0fStatisticsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8a\x01\n\x14PredictRegionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x1f\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x12.biosegment.v1.Box\x12/\n\x06output\x18\x04 \x01(\x0e\x32\x1f.biosegment.v1.PredictionOutput\"S\n\x15PredictRegionResponse\x12(\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x19.biosegment.v1.ArrayChunk\x12\x10\n\x08warnings\x18\x02 \x03(\t\"\xb4\x01\n\x13ScorePatchesRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12!\n\x05\x62oxes\x18\x03 \x03(\x0b\x32\x12.biosegment.v1.Box\x12\x17\n\x0fwith_embeddings\x18\x04 \x01(\x08\x12\x16\n\x0e\x64ropout_passes\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12\x19\n\x11\x65nsemble_versions\x18\x07 \x03(\t\"S\n\x14ScorePatchesResponse\x12)\n\x06scores\x18\x01 \x03(\x0b\x32\x19.biosegment.v1.PatchScore\x12\x10\n\x08warnings\x18\x02 \x03(\t\"\x7f\n\x18StartSegmentationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12(\n\x04spec\x18\x03 \x01(\x0b\x32\x1a.biosegment.v1.SegmentSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"\x9c\x01\n\x19StartSegmentationResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job\x12\x31\n\rresolved_spec\x18\x02 \x01(\x0b\x32\x1a.biosegment.v1.SegmentSpec\x12\x0e\n\x06voxels\x18\x03 \x01(\x03\x12\x1b\n\x13worker_memory_bytes\x18\x04 \x01(\x03\"~\n\x16StartEvaluationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12)\n\x04spec\x18\x03 \x01(\x0b\x32\x1b.biosegment.v1.EvaluateSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\":\n\x17StartEvaluationResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job*\x97\x01\n\x10PredictionOutput\x12!\n\x1dPREDICTION_OUTPUT_UNSPECIFIED\x10\x00\x12\x1c\n\x18PREDICTION_OUTPUT_LABELS\x10\x01\x12#\n\x1fPREDICTION_OUTPUT_PROBABILITIES\x10\x02\x12\x1d\n\x19PREDICTION_OUTPUT_ENTROPY\x10\x03\x32\xa9\x03\n\x10InferenceService\x12\x61\n\rPredictRegion\x12#.biosegment.v1.PredictRegionRequest\x1a$.biosegment.v1.PredictRegionResponse\"\x03\x90\x02\x01\x30\x01\x12^\n\x0cScorePatches\x12\".biosegment.v1.ScorePatchesRequest\x1a#.biosegment.v1.ScorePatchesResponse\"\x03\x90\x02\x01\x30\x01\x12k\n\x11StartSegmentation\x12\'.biosegment.v1.StartSegmentationRequest\x1a(.biosegment.v1.StartSegmentationResponse\"\x03\x90\x02\x02\x12\x65\n\x0fStartEvaluation\x12%.biosegment.v1.StartEvaluationRequest\x1a&.biosegment.v1.StartEvaluationResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,8 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERENCESERVICE'].methods_by_name['StartSegmentation']._serialized_options = b'\220\002\002'
   _globals['_INFERENCESERVICE'].methods_by_name['StartEvaluation']._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['StartEvaluation']._serialized_options = b'\220\002\002'
-  _globals['_PREDICTIONOUTPUT']._serialized_start=1199
-  _globals['_PREDICTIONOUTPUT']._serialized_end=1350
+  _globals['_PREDICTIONOUTPUT']._serialized_start=1235
+  _globals['_PREDICTIONOUTPUT']._serialized_end=1386
   _globals['_PATCHSCORE']._serialized_start=102
   _globals['_PATCHSCORE']._serialized_end=262
   _globals['_PATCHSCORE_STATISTICSENTRY']._serialized_start=213
@@ -52,19 +52,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTREGIONREQUEST']._serialized_start=265
   _globals['_PREDICTREGIONREQUEST']._serialized_end=403
   _globals['_PREDICTREGIONRESPONSE']._serialized_start=405
-  _globals['_PREDICTREGIONRESPONSE']._serialized_end=470
-  _globals['_SCOREPATCHESREQUEST']._serialized_start=473
-  _globals['_SCOREPATCHESREQUEST']._serialized_end=653
-  _globals['_SCOREPATCHESRESPONSE']._serialized_start=655
-  _globals['_SCOREPATCHESRESPONSE']._serialized_end=720
-  _globals['_STARTSEGMENTATIONREQUEST']._serialized_start=722
-  _globals['_STARTSEGMENTATIONREQUEST']._serialized_end=849
-  _globals['_STARTSEGMENTATIONRESPONSE']._serialized_start=852
-  _globals['_STARTSEGMENTATIONRESPONSE']._serialized_end=1008
-  _globals['_STARTEVALUATIONREQUEST']._serialized_start=1010
-  _globals['_STARTEVALUATIONREQUEST']._serialized_end=1136
-  _globals['_STARTEVALUATIONRESPONSE']._serialized_start=1138
-  _globals['_STARTEVALUATIONRESPONSE']._serialized_end=1196
-  _globals['_INFERENCESERVICE']._serialized_start=1353
-  _globals['_INFERENCESERVICE']._serialized_end=1778
+  _globals['_PREDICTREGIONRESPONSE']._serialized_end=488
+  _globals['_SCOREPATCHESREQUEST']._serialized_start=491
+  _globals['_SCOREPATCHESREQUEST']._serialized_end=671
+  _globals['_SCOREPATCHESRESPONSE']._serialized_start=673
+  _globals['_SCOREPATCHESRESPONSE']._serialized_end=756
+  _globals['_STARTSEGMENTATIONREQUEST']._serialized_start=758
+  _globals['_STARTSEGMENTATIONREQUEST']._serialized_end=885
+  _globals['_STARTSEGMENTATIONRESPONSE']._serialized_start=888
+  _globals['_STARTSEGMENTATIONRESPONSE']._serialized_end=1044
+  _globals['_STARTEVALUATIONREQUEST']._serialized_start=1046
+  _globals['_STARTEVALUATIONREQUEST']._serialized_end=1172
+  _globals['_STARTEVALUATIONRESPONSE']._serialized_start=1174
+  _globals['_STARTEVALUATIONRESPONSE']._serialized_end=1232
+  _globals['_INFERENCESERVICE']._serialized_start=1389
+  _globals['_INFERENCESERVICE']._serialized_end=1814
 # @@protoc_insertion_point(module_scope)

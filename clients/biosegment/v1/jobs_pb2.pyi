@@ -409,6 +409,7 @@ class Progress(_message.Message):
     RATE_FIELD_NUMBER: _builtins.int
     ETA_FIELD_NUMBER: _builtins.int
     FIGURES_FIELD_NUMBER: _builtins.int
+    FRACTION_FIELD_NUMBER: _builtins.int
     done: _builtins.int
     """Units done."""
     total: _builtins.int
@@ -417,6 +418,10 @@ class Progress(_message.Message):
     """What is being done, in a word or two."""
     rate: _builtins.float
     """Units per second, as measured lately; 0 while unknown."""
+    fraction: _builtins.float
+    """How much of the work is done, 0 to 1, where that is known more finely than
+    by whole units; 0 where it is not.
+    """
     @_builtins.property
     def eta(self) -> _duration_pb2.Duration:
         """Estimated time to the end, absent while unknown."""
@@ -434,10 +439,11 @@ class Progress(_message.Message):
         rate: _builtins.float = ...,
         eta: _duration_pb2.Duration | None = ...,
         figures: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        fraction: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["eta", b"eta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "eta", b"eta", "figures", b"figures", "rate", b"rate", "stage", b"stage", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "eta", b"eta", "figures", b"figures", "fraction", b"fraction", "rate", b"rate", "stage", b"stage", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -682,20 +688,60 @@ class LabelsTarget(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASET_FIELD_NUMBER: _builtins.int
+    MAPPINGS_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """The data set's name (projects/p/datasets/d)."""
+    @_builtins.property
+    def mappings(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelMapping]:
+        """What numbers of the files mean. The first that holds a number decides;
+        numbers without one mean themselves.
+        """
+
     def __init__(
         self,
         *,
         dataset: _builtins.str = ...,
+        mappings: _abc.Iterable[Global___LabelMapping] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "mappings", b"mappings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LabelsTarget: _TypeAlias = LabelsTarget  # noqa: Y015
+
+@_typing.final
+class LabelMapping(_message.Message):
+    """Numbers in label files that mean one value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    """The lowest number."""
+    last: _builtins.int
+    """The highest number; absent means every number from the first up."""
+    value: _builtins.int
+    """The class value, or 255 for not labelled."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        last: _builtins.int | None = ...,
+        value: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_last", b"_last", "last", b"last"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last", b"_last", "first", b"first", "last", b"last", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__last: _TypeAlias = _typing.Literal["last"]  # noqa: Y015
+    _WhichOneofArgType__last: _TypeAlias = _typing.Literal["_last", b"_last"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last) -> _WhichOneofReturnType__last | None: ...
+
+Global___LabelMapping: _TypeAlias = LabelMapping  # noqa: Y015
 
 @_typing.final
 class ImportResult(_message.Message):
@@ -845,7 +891,9 @@ class RankedPatch(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     STATISTICS_FIELD_NUMBER: _builtins.int
     score: _builtins.float
-    """The strategy's score; higher is more wanted."""
+    """The strategy's score; higher is more wanted. Absent where patches were
+    chosen without a model: their order means nothing.
+    """
     @_builtins.property
     def box(self) -> _types_pb2.Box:
         """The patch."""
@@ -858,14 +906,16 @@ class RankedPatch(_message.Message):
         self,
         *,
         box: _types_pb2.Box | None = ...,
-        score: _builtins.float = ...,
+        score: _builtins.float | None = ...,
         statistics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "box", b"box", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "score", b"score", "statistics", b"statistics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "box", b"box", "score", b"score", "statistics", b"statistics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
 
 Global___RankedPatch: _TypeAlias = RankedPatch  # noqa: Y015
 
@@ -987,6 +1037,8 @@ class TrainSpec(_message.Message):
     ROUND_FIELD_NUMBER: _builtins.int
     OBJECTIVE_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_FIELD_NUMBER: _builtins.int
+    FRESH_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model (projects/p/models/m)."""
     base_version: _builtins.str
@@ -999,6 +1051,8 @@ class TrainSpec(_message.Message):
     """The round that asked for it, if one did."""
     objective: Global___TrainingObjective.ValueType
     """What to learn."""
+    campaign: _builtins.str
+    """The campaign that asked for it, if one did outside of its rounds."""
     @_builtins.property
     def settings(self) -> Global___TrainingSettings:
         """How to train."""
@@ -1006,6 +1060,12 @@ class TrainSpec(_message.Message):
     @_builtins.property
     def region(self) -> _types_pb2.Box:
         """For restoration: the voxels to learn from; absent means all."""
+
+    @_builtins.property
+    def fresh(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Box]:
+        """Boxes that were labelled since the base version was made: before the first
+        step it is measured on them, as data that it has not learnt from.
+        """
 
     def __init__(
         self,
@@ -1018,10 +1078,12 @@ class TrainSpec(_message.Message):
         round: _builtins.str = ...,
         objective: Global___TrainingObjective.ValueType = ...,
         region: _types_pb2.Box | None = ...,
+        campaign: _builtins.str = ...,
+        fresh: _abc.Iterable[_types_pb2.Box] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["region", b"region", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "dataset", b"dataset", "model", b"model", "objective", b"objective", "region", b"region", "revision", b"revision", "round", b"round", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "campaign", b"campaign", "dataset", b"dataset", "fresh", b"fresh", "model", b"model", "objective", b"objective", "region", b"region", "revision", b"revision", "round", b"round", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1044,6 +1106,7 @@ class TrainingSettings(_message.Message):
     PRECISION_FIELD_NUMBER: _builtins.int
     FIND_LEARNING_RATE_FIELD_NUMBER: _builtins.int
     FIND_BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    MAX_SECONDS_FIELD_NUMBER: _builtins.int
     steps: _builtins.int
     """Optimiser steps."""
     batch_size: _builtins.int
@@ -1065,6 +1128,11 @@ class TrainingSettings(_message.Message):
     find_batch_size: _builtins.bool
     """Choose the number of patches per step by trying before the first step,
     from batch_size on: doubled while the device fits it and gains from it.
+    """
+    max_seconds: _builtins.float
+    """Seconds of training, about, that are not to be exceeded: the first steps
+    are timed, and no more are taken than fit. 0 means as long as it takes.
+    What depends on it depends on how fast the machine is.
     """
     @_builtins.property
     def patch(self) -> _types_pb2.Shape:
@@ -1090,10 +1158,11 @@ class TrainingSettings(_message.Message):
         precision: Global___TrainingPrecision.ValueType = ...,
         find_learning_rate: _builtins.bool = ...,
         find_batch_size: _builtins.bool = ...,
+        max_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_dice_weight", b"_dice_weight", "dice_weight", b"dice_weight", "hold_out", b"hold_out", "patch", b"patch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dice_weight", b"_dice_weight", "batch_size", b"batch_size", "checkpoint_steps", b"checkpoint_steps", "dice_weight", b"dice_weight", "find_batch_size", b"find_batch_size", "find_learning_rate", b"find_learning_rate", "hold_out", b"hold_out", "learning_rate", b"learning_rate", "patch", b"patch", "precision", b"precision", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dice_weight", b"_dice_weight", "batch_size", b"batch_size", "checkpoint_steps", b"checkpoint_steps", "dice_weight", b"dice_weight", "find_batch_size", b"find_batch_size", "find_learning_rate", b"find_learning_rate", "hold_out", b"hold_out", "learning_rate", b"learning_rate", "max_seconds", b"max_seconds", "patch", b"patch", "precision", b"precision", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dice_weight: _TypeAlias = _typing.Literal["dice_weight"]  # noqa: Y015
     _WhichOneofArgType__dice_weight: _TypeAlias = _typing.Literal["_dice_weight", b"_dice_weight"]  # noqa: Y015
@@ -1166,6 +1235,7 @@ class TrainResult(_message.Message):
     RESUMED_FROM_STEP_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     LOGS_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     weights: _builtins.str
     """Object name of the safetensors weights."""
     sha256: _builtins.str
@@ -1186,6 +1256,10 @@ class TrainResult(_message.Message):
     def settings(self) -> Global___TrainingSettings:
         """The settings as used: with what was found, and the precision of the device."""
 
+    @_builtins.property
+    def reference(self) -> _types_pb2.InputReference:
+        """What raw data look like to the network."""
+
     def __init__(
         self,
         *,
@@ -1196,10 +1270,11 @@ class TrainResult(_message.Message):
         resumed_from_step: _builtins.int = ...,
         settings: Global___TrainingSettings | None = ...,
         logs: _builtins.str = ...,
+        reference: _types_pb2.InputReference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["logs", b"logs", "metrics", b"metrics", "resumed_from_step", b"resumed_from_step", "settings", b"settings", "sha256", b"sha256", "version", b"version", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logs", b"logs", "metrics", b"metrics", "reference", b"reference", "resumed_from_step", b"resumed_from_step", "settings", b"settings", "sha256", b"sha256", "version", b"version", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1774,6 +1849,7 @@ class Job(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    FINISHING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/jobs/j"""
     kind: Global___JobKind.ValueType
@@ -1794,6 +1870,8 @@ class Job(_message.Message):
     """Who started it."""
     stage: Global___JobStage.ValueType
     """The part of the work that comes next."""
+    finishing: _builtins.bool
+    """Whether it was asked to end soon with what it has."""
     @_builtins.property
     def import_spec(self) -> Global___ImportSpec:
         """For JOB_KIND_IMPORT."""
@@ -1908,10 +1986,11 @@ class Job(_message.Message):
         stage: Global___JobStage.ValueType = ...,
         labels: _struct_pb2.Struct | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        finishing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "import_spec", b"import_spec", "instances_spec", b"instances_spec", "labels", b"labels", "lease_until", b"lease_until", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "search_spec", b"search_spec", "segment_spec", b"segment_spec", "spec", b"spec", "start_time", b"start_time", "train_spec", b"train_spec", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "blocks", b"blocks", "create_time", b"create_time", "creator", b"creator", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "failures", b"failures", "holder", b"holder", "import_spec", b"import_spec", "instances_spec", b"instances_spec", "kind", b"kind", "labels", b"labels", "lease_until", b"lease_until", "max_failures", b"max_failures", "name", b"name", "partial_failures", b"partial_failures", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "search_spec", b"search_spec", "segment_spec", b"segment_spec", "spec", b"spec", "stage", b"stage", "start_time", b"start_time", "state", b"state", "train_spec", b"train_spec", "update_time", b"update_time", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "blocks", b"blocks", "create_time", b"create_time", "creator", b"creator", "end_time", b"end_time", "error", b"error", "evaluate_spec", b"evaluate_spec", "export_spec", b"export_spec", "failures", b"failures", "finishing", b"finishing", "holder", b"holder", "import_spec", b"import_spec", "instances_spec", b"instances_spec", "kind", b"kind", "labels", b"labels", "lease_until", b"lease_until", "max_failures", b"max_failures", "name", b"name", "partial_failures", b"partial_failures", "progress", b"progress", "rank_spec", b"rank_spec", "result", b"result", "search_spec", b"search_spec", "segment_spec", b"segment_spec", "spec", b"spec", "stage", b"stage", "start_time", b"start_time", "state", b"state", "train_spec", b"train_spec", "update_time", b"update_time", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["import_spec", "export_spec", "rank_spec", "train_spec", "segment_spec", "evaluate_spec", "instances_spec", "search_spec"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
@@ -2352,6 +2431,52 @@ class ResumeJobResponse(_message.Message):
 Global___ResumeJobResponse: _TypeAlias = ResumeJobResponse  # noqa: Y015
 
 @_typing.final
+class FinishJobRequest(_message.Message):
+    """Request of FinishJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """projects/p/jobs/j"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishJobRequest: _TypeAlias = FinishJobRequest  # noqa: Y015
+
+@_typing.final
+class FinishJobResponse(_message.Message):
+    """Response of FinishJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job as it is now."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishJobResponse: _TypeAlias = FinishJobResponse  # noqa: Y015
+
+@_typing.final
 class RetryJobRequest(_message.Message):
     """Request of RetryJob."""
 
@@ -2497,19 +2622,23 @@ class HeartbeatJobResponse(_message.Message):
 
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
+    FINISH_REQUESTED_FIELD_NUMBER: _builtins.int
     cancel_requested: _builtins.bool
     """Stop, and report with FailJob."""
     pause_requested: _builtins.bool
     """Keep a checkpoint, stop, and report with FailJob, RELEASED."""
+    finish_requested: _builtins.bool
+    """End soon with what there is, and report with CompleteJob."""
     def __init__(
         self,
         *,
         cancel_requested: _builtins.bool = ...,
         pause_requested: _builtins.bool = ...,
+        finish_requested: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "pause_requested", b"pause_requested"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "finish_requested", b"finish_requested", "pause_requested", b"pause_requested"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2809,6 +2938,7 @@ class SettleBlocksRequest(_message.Message):
     RELEASE_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
     SKIPPED_BLOCKS_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     """projects/p/jobs/j"""
     first_block: _builtins.int
@@ -2821,6 +2951,8 @@ class SettleBlocksRequest(_message.Message):
     """
     phase: _builtins.int
     """The phase in which the run was claimed, part of its fence."""
+    part: _builtins.float
+    """How much is computed of the block in hand, 0 to 1."""
     @_builtins.property
     def done_blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Blocks whose output is stored."""
@@ -2844,10 +2976,11 @@ class SettleBlocksRequest(_message.Message):
         release: _builtins.bool = ...,
         phase: _builtins.int = ...,
         skipped_blocks: _abc.Iterable[_builtins.int] | None = ...,
+        part: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "done_blocks", b"done_blocks", "failed_blocks", b"failed_blocks", "first_block", b"first_block", "job", b"job", "phase", b"phase", "release", b"release", "skipped_blocks", b"skipped_blocks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "done_blocks", b"done_blocks", "failed_blocks", b"failed_blocks", "first_block", b"first_block", "job", b"job", "part", b"part", "phase", b"phase", "release", b"release", "skipped_blocks", b"skipped_blocks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

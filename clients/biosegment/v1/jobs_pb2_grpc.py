@@ -70,6 +70,11 @@ class JobServiceStub:
                 request_serializer=biosegment_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
                 response_deserializer=biosegment_dot_v1_dot_jobs__pb2.ResumeJobResponse.FromString,
                 _registered_method=True)
+        self.FinishJob = channel.unary_unary(
+                '/biosegment.v1.JobService/FinishJob',
+                request_serializer=biosegment_dot_v1_dot_jobs__pb2.FinishJobRequest.SerializeToString,
+                response_deserializer=biosegment_dot_v1_dot_jobs__pb2.FinishJobResponse.FromString,
+                _registered_method=True)
         self.RetryJob = channel.unary_unary(
                 '/biosegment.v1.JobService/RetryJob',
                 request_serializer=biosegment_dot_v1_dot_jobs__pb2.RetryJobRequest.SerializeToString,
@@ -136,6 +141,15 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FinishJob(self, request, context):
+        """Asks a training to end within seconds with what it has learnt: the rate
+        falls to its end at once, and a version is made. One that has ended is
+        returned as it is. FAILED_PRECONDITION for other kinds of work.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RetryJob(self, request, context):
         """Queues a job again that FAILED, was CANCELLED or PARTIALLY_SUCCEEDED; of a
         blocked job only what is not done. FAILED_PRECONDITION in other states.
@@ -181,6 +195,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ResumeJob,
                     request_deserializer=biosegment_dot_v1_dot_jobs__pb2.ResumeJobRequest.FromString,
                     response_serializer=biosegment_dot_v1_dot_jobs__pb2.ResumeJobResponse.SerializeToString,
+            ),
+            'FinishJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishJob,
+                    request_deserializer=biosegment_dot_v1_dot_jobs__pb2.FinishJobRequest.FromString,
+                    response_serializer=biosegment_dot_v1_dot_jobs__pb2.FinishJobResponse.SerializeToString,
             ),
             'RetryJob': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryJob,
@@ -378,6 +397,33 @@ class JobService:
             '/biosegment.v1.JobService/ResumeJob',
             biosegment_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
             biosegment_dot_v1_dot_jobs__pb2.ResumeJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/biosegment.v1.JobService/FinishJob',
+            biosegment_dot_v1_dot_jobs__pb2.FinishJobRequest.SerializeToString,
+            biosegment_dot_v1_dot_jobs__pb2.FinishJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

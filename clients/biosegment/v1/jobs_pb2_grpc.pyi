@@ -58,6 +58,11 @@ class JobServiceStub:
     """Lets a paused job go on where it stopped. One that is waiting or running is
     returned as it is. FAILED_PRECONDITION when the job has ended.
     """
+    FinishJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.FinishJobRequest, _jobs_pb2.FinishJobResponse]
+    """Asks a training to end within seconds with what it has learnt: the rate
+    falls to its end at once, and a version is made. One that has ended is
+    returned as it is. FAILED_PRECONDITION for other kinds of work.
+    """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.RetryJobResponse]
     """Queues a job again that FAILED, was CANCELLED or PARTIALLY_SUCCEEDED; of a
     blocked job only what is not done. FAILED_PRECONDITION in other states.
@@ -90,6 +95,11 @@ class JobServiceAsyncStub(JobServiceStub):
     ResumeJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ResumeJobRequest, _jobs_pb2.ResumeJobResponse]  # type: ignore[assignment]
     """Lets a paused job go on where it stopped. One that is waiting or running is
     returned as it is. FAILED_PRECONDITION when the job has ended.
+    """
+    FinishJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.FinishJobRequest, _jobs_pb2.FinishJobResponse]  # type: ignore[assignment]
+    """Asks a training to end within seconds with what it has learnt: the rate
+    falls to its end at once, and a version is made. One that has ended is
+    returned as it is. FAILED_PRECONDITION for other kinds of work.
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.RetryJobResponse]  # type: ignore[assignment]
     """Queues a job again that FAILED, was CANCELLED or PARTIALLY_SUCCEEDED; of a
@@ -162,6 +172,17 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_jobs_pb2.ResumeJobResponse, _abc.Awaitable[_jobs_pb2.ResumeJobResponse]]:
         """Lets a paused job go on where it stopped. One that is waiting or running is
         returned as it is. FAILED_PRECONDITION when the job has ended.
+        """
+
+    @_abc_1.abstractmethod
+    def FinishJob(
+        self,
+        request: _jobs_pb2.FinishJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.FinishJobResponse, _abc.Awaitable[_jobs_pb2.FinishJobResponse]]:
+        """Asks a training to end within seconds with what it has learnt: the rate
+        falls to its end at once, and a version is made. One that has ended is
+        returned as it is. FAILED_PRECONDITION for other kinds of work.
         """
 
     @_abc_1.abstractmethod

@@ -9,6 +9,7 @@ them too.
 from biosegment.v1 import types_pb2 as _types_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -266,6 +267,8 @@ class ModelVersion(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    EVALUATIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/models/m/versions/v; v counts from 1."""
     base_version: _builtins.str
@@ -282,7 +285,7 @@ class ModelVersion(_message.Message):
     """The job that made it."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Figures of training, and of evaluation once done."""
+        """Figures of training. Those of evaluations are among the evaluations."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -291,6 +294,16 @@ class ModelVersion(_message.Message):
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The warnings of the job that made it."""
+
+    @_builtins.property
+    def reference(self) -> _types_pb2.InputReference:
+        """What raw data look like to it; unset for versions that were made before
+        this was recorded.
+        """
+
+    @_builtins.property
+    def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evaluation]:
+        """What it was measured on, newest first; at most the 20 newest."""
 
     def __init__(
         self,
@@ -305,14 +318,96 @@ class ModelVersion(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        reference: _types_pb2.InputReference | None = ...,
+        evaluations: _abc.Iterable[Global___Evaluation] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reference", b"reference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "create_time", b"create_time", "dataset", b"dataset", "job", b"job", "metrics", b"metrics", "name", b"name", "revision", b"revision", "sha256", b"sha256", "warnings", b"warnings", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "create_time", b"create_time", "dataset", b"dataset", "evaluations", b"evaluations", "job", b"job", "metrics", b"metrics", "name", b"name", "reference", b"reference", "revision", b"revision", "sha256", b"sha256", "warnings", b"warnings", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class Evaluation(_message.Message):
+    """A model version measured against labels taken as truth. A repeated
+    measurement of the same voxels takes the place of the earlier one.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetricsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    REFERENCE_VOLUME_FIELD_NUMBER: _builtins.int
+    BOX_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    VOXELS_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """The data set whose raw volume was predicted."""
+    reference_volume: _builtins.str
+    """The label volume taken as truth."""
+    voxels: _builtins.int
+    """Voxels that the truth labels, and that were compared."""
+    job: _builtins.str
+    """The job that measured."""
+    @_builtins.property
+    def box(self) -> _types_pb2.Box:
+        """The voxels compared."""
+
+    @_builtins.property
+    def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Figures: iou (mean over the classes but background), iou_<class value>, ..."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was measured."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The warnings of the job."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        reference_volume: _builtins.str = ...,
+        box: _types_pb2.Box | None = ...,
+        metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        voxels: _builtins.int = ...,
+        job: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "create_time", b"create_time", "dataset", b"dataset", "job", b"job", "metrics", b"metrics", "reference_volume", b"reference_volume", "voxels", b"voxels", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
 
 @_typing.final
 class Segmentation(_message.Message):
@@ -621,18 +716,28 @@ class PutLabelClassRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LABEL_CLASS_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def label_class(self) -> Global___LabelClass:
         """The class; its name says project and value."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields to set, of display_name, color and ontology_term: what is not
+        named stays as it is. Absent means those that are not empty. In a new class
+        the others take defaults; a colour that is set to nothing takes its default
+        again.
+        """
 
     def __init__(
         self,
         *,
         label_class: Global___LabelClass | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["label_class", b"label_class"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["label_class", b"label_class", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_class", b"label_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_class", b"label_class", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -143,7 +143,9 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PutLabelClass(self, request, context):
-        """Makes or changes a label class; the value is its identity.
+        """Makes or changes a label class; the value is its identity. INVALID_ARGUMENT
+        for a class without a name, and where class 0 is named other than
+        background.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,10 @@ class RegistryServiceStub:
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListDatasetsRequest, _registry_pb2.ListDatasetsResponse]
     """The data sets of a project, by name."""
     PutLabelClass: _grpc.UnaryUnaryMultiCallable[_registry_pb2.PutLabelClassRequest, _registry_pb2.PutLabelClassResponse]
-    """Makes or changes a label class; the value is its identity."""
+    """Makes or changes a label class; the value is its identity. INVALID_ARGUMENT
+    for a class without a name, and where class 0 is named other than
+    background.
+    """
     ListLabelClasses: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListLabelClassesRequest, _registry_pb2.ListLabelClassesResponse]
     """The label classes of a project, by value."""
     CreateModel: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CreateModelRequest, _registry_pb2.CreateModelResponse]
@@ -87,7 +90,10 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     ListDatasets: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListDatasetsRequest, _registry_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     """The data sets of a project, by name."""
     PutLabelClass: _aio.UnaryUnaryMultiCallable[_registry_pb2.PutLabelClassRequest, _registry_pb2.PutLabelClassResponse]  # type: ignore[assignment]
-    """Makes or changes a label class; the value is its identity."""
+    """Makes or changes a label class; the value is its identity. INVALID_ARGUMENT
+    for a class without a name, and where class 0 is named other than
+    background.
+    """
     ListLabelClasses: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListLabelClassesRequest, _registry_pb2.ListLabelClassesResponse]  # type: ignore[assignment]
     """The label classes of a project, by value."""
     CreateModel: _aio.UnaryUnaryMultiCallable[_registry_pb2.CreateModelRequest, _registry_pb2.CreateModelResponse]  # type: ignore[assignment]
@@ -158,7 +164,10 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.PutLabelClassRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.PutLabelClassResponse, _abc.Awaitable[_registry_pb2.PutLabelClassResponse]]:
-        """Makes or changes a label class; the value is its identity."""
+        """Makes or changes a label class; the value is its identity. INVALID_ARGUMENT
+        for a class without a name, and where class 0 is named other than
+        background.
+        """
 
     @_abc_1.abstractmethod
     def ListLabelClasses(

@@ -115,6 +115,7 @@ class Volume(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     URI_FIELD_NUMBER: _builtins.int
     FILL_VALUE_FIELD_NUMBER: _builtins.int
+    GREY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/volumes/v"""
     kind: Global___VolumeKind.ValueType
@@ -143,6 +144,12 @@ class Volume(_message.Message):
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___VolumeLevel]:
         """The scale levels, finest first."""
 
+    @_builtins.property
+    def grey(self) -> _types_pb2.GreyStatistics:
+        """Of an image: its grey values, once they have been measured. An import does
+        so; of another volume whoever needs them first.
+        """
+
     def __init__(
         self,
         *,
@@ -157,10 +164,11 @@ class Volume(_message.Message):
         revision: _builtins.int = ...,
         uri: _builtins.str = ...,
         fill_value: _builtins.int = ...,
+        grey: _types_pb2.GreyStatistics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["voxel_size", b"voxel_size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grey", b"grey", "voxel_size", b"voxel_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "data_type", b"data_type", "fill_value", b"fill_value", "format", b"format", "kind", b"kind", "levels", b"levels", "name", b"name", "revision", b"revision", "state", b"state", "uri", b"uri", "voxel_size", b"voxel_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "data_type", b"data_type", "fill_value", b"fill_value", "format", b"format", "grey", b"grey", "kind", b"kind", "levels", b"levels", "name", b"name", "revision", b"revision", "state", b"state", "uri", b"uri", "voxel_size", b"voxel_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -408,16 +416,22 @@ class FinishVolumeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    GREY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """projects/p/volumes/v"""
+    @_builtins.property
+    def grey(self) -> _types_pb2.GreyStatistics:
+        """The grey values of an image, if they were measured while it was written."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        grey: _types_pb2.GreyStatistics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grey", b"grey"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grey", b"grey", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -446,6 +460,58 @@ class FinishVolumeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FinishVolumeResponse: _TypeAlias = FinishVolumeResponse  # noqa: Y015
+
+@_typing.final
+class RecordGreyStatisticsRequest(_message.Message):
+    """Request of RecordGreyStatistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    GREY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """projects/p/volumes/v"""
+    @_builtins.property
+    def grey(self) -> _types_pb2.GreyStatistics:
+        """As measured."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        grey: _types_pb2.GreyStatistics | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grey", b"grey"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grey", b"grey", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordGreyStatisticsRequest: _TypeAlias = RecordGreyStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class RecordGreyStatisticsResponse(_message.Message):
+    """Response of RecordGreyStatistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def volume(self) -> Global___Volume:
+        """The volume as it is now, with the grey values that were kept."""
+
+    def __init__(
+        self,
+        *,
+        volume: Global___Volume | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["volume", b"volume"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordGreyStatisticsResponse: _TypeAlias = RecordGreyStatisticsResponse  # noqa: Y015
 
 @_typing.final
 class DeleteVolumeRequest(_message.Message):

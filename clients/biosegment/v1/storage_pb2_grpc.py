@@ -55,6 +55,11 @@ class StorageServiceStub:
                 request_serializer=biosegment_dot_v1_dot_storage__pb2.FinishVolumeRequest.SerializeToString,
                 response_deserializer=biosegment_dot_v1_dot_storage__pb2.FinishVolumeResponse.FromString,
                 _registered_method=True)
+        self.RecordGreyStatistics = channel.unary_unary(
+                '/biosegment.v1.StorageService/RecordGreyStatistics',
+                request_serializer=biosegment_dot_v1_dot_storage__pb2.RecordGreyStatisticsRequest.SerializeToString,
+                response_deserializer=biosegment_dot_v1_dot_storage__pb2.RecordGreyStatisticsResponse.FromString,
+                _registered_method=True)
         self.DeleteVolume = channel.unary_unary(
                 '/biosegment.v1.StorageService/DeleteVolume',
                 request_serializer=biosegment_dot_v1_dot_storage__pb2.DeleteVolumeRequest.SerializeToString,
@@ -125,6 +130,15 @@ class StorageServiceServicer:
 
     def FinishVolume(self, request, context):
         """Declares a volume complete and writes the multiscale metadata.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordGreyStatistics(self, request, context):
+        """Keeps the grey values of a finished image that has none yet; those that are
+        there already stay. NOT_FOUND if there is no such volume,
+        FAILED_PRECONDITION for one that is not finished or holds labels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,6 +226,11 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.FinishVolume,
                     request_deserializer=biosegment_dot_v1_dot_storage__pb2.FinishVolumeRequest.FromString,
                     response_serializer=biosegment_dot_v1_dot_storage__pb2.FinishVolumeResponse.SerializeToString,
+            ),
+            'RecordGreyStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordGreyStatistics,
+                    request_deserializer=biosegment_dot_v1_dot_storage__pb2.RecordGreyStatisticsRequest.FromString,
+                    response_serializer=biosegment_dot_v1_dot_storage__pb2.RecordGreyStatisticsResponse.SerializeToString,
             ),
             'DeleteVolume': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteVolume,
@@ -363,6 +382,33 @@ class StorageService:
             '/biosegment.v1.StorageService/FinishVolume',
             biosegment_dot_v1_dot_storage__pb2.FinishVolumeRequest.SerializeToString,
             biosegment_dot_v1_dot_storage__pb2.FinishVolumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordGreyStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/biosegment.v1.StorageService/RecordGreyStatistics',
+            biosegment_dot_v1_dot_storage__pb2.RecordGreyStatisticsRequest.SerializeToString,
+            biosegment_dot_v1_dot_storage__pb2.RecordGreyStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,11 @@ class StorageServiceStub:
     """The volumes of a project, by name."""
     FinishVolume: _grpc.UnaryUnaryMultiCallable[_storage_pb2.FinishVolumeRequest, _storage_pb2.FinishVolumeResponse]
     """Declares a volume complete and writes the multiscale metadata."""
+    RecordGreyStatistics: _grpc.UnaryUnaryMultiCallable[_storage_pb2.RecordGreyStatisticsRequest, _storage_pb2.RecordGreyStatisticsResponse]
+    """Keeps the grey values of a finished image that has none yet; those that are
+    there already stay. NOT_FOUND if there is no such volume,
+    FAILED_PRECONDITION for one that is not finished or holds labels.
+    """
     DeleteVolume: _grpc.UnaryUnaryMultiCallable[_storage_pb2.DeleteVolumeRequest, _storage_pb2.DeleteVolumeResponse]
     """Removes a volume and its data. A volume that is not there is no error."""
     ResolveVolume: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ResolveVolumeRequest, _storage_pb2.ResolveVolumeResponse]
@@ -85,6 +90,11 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """The volumes of a project, by name."""
     FinishVolume: _aio.UnaryUnaryMultiCallable[_storage_pb2.FinishVolumeRequest, _storage_pb2.FinishVolumeResponse]  # type: ignore[assignment]
     """Declares a volume complete and writes the multiscale metadata."""
+    RecordGreyStatistics: _aio.UnaryUnaryMultiCallable[_storage_pb2.RecordGreyStatisticsRequest, _storage_pb2.RecordGreyStatisticsResponse]  # type: ignore[assignment]
+    """Keeps the grey values of a finished image that has none yet; those that are
+    there already stay. NOT_FOUND if there is no such volume,
+    FAILED_PRECONDITION for one that is not finished or holds labels.
+    """
     DeleteVolume: _aio.UnaryUnaryMultiCallable[_storage_pb2.DeleteVolumeRequest, _storage_pb2.DeleteVolumeResponse]  # type: ignore[assignment]
     """Removes a volume and its data. A volume that is not there is no error."""
     ResolveVolume: _aio.UnaryUnaryMultiCallable[_storage_pb2.ResolveVolumeRequest, _storage_pb2.ResolveVolumeResponse]  # type: ignore[assignment]
@@ -146,6 +156,17 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.FinishVolumeResponse, _abc.Awaitable[_storage_pb2.FinishVolumeResponse]]:
         """Declares a volume complete and writes the multiscale metadata."""
+
+    @_abc_1.abstractmethod
+    def RecordGreyStatistics(
+        self,
+        request: _storage_pb2.RecordGreyStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.RecordGreyStatisticsResponse, _abc.Awaitable[_storage_pb2.RecordGreyStatisticsResponse]]:
+        """Keeps the grey values of a finished image that has none yet; those that are
+        there already stay. NOT_FOUND if there is no such volume,
+        FAILED_PRECONDITION for one that is not finished or holds labels.
+        """
 
     @_abc_1.abstractmethod
     def DeleteVolume(

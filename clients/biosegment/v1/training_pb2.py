@@ -27,7 +27,7 @@ from biosegment.v1 import types_pb2 as biosegment_dot_v1_dot_types__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62iosegment/v1/training.proto\x12\rbiosegment.v1\x1a\x18\x62iosegment/v1/jobs.proto\x1a\x19\x62iosegment/v1/types.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xd9\x01\n\x0c\x41rchitecture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\npatch_step\x18\x04 \x01(\x0b\x32\x14.biosegment.v1.Shape\x12#\n\x05patch\x18\x05 \x01(\x0b\x32\x14.biosegment.v1.Shape\x12\x12\n\nneighbours\x18\x06 \x01(\x05\x12\x16\n\x0ewhole_sections\x18\x07 \x01(\x08\"y\n\x14StartTrainingRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12&\n\x04spec\x18\x03 \x01(\x0b\x32\x18.biosegment.v1.TrainSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"i\n\x15StartTrainingResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job\x12/\n\rresolved_spec\x18\x02 \x01(\x0b\x32\x18.biosegment.v1.TrainSpec\"x\n\x12StartSearchRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\'\n\x04spec\x18\x03 \x01(\x0b\x32\x19.biosegment.v1.SearchSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"h\n\x13StartSearchResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job\x12\x30\n\rresolved_spec\x18\x02 \x01(\x0b\x32\x19.biosegment.v1.SearchSpec\" \n\x10GetSearchRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x11GetSearchResponse\x12+\n\x06result\x18\x01 \x01(\x0b\x32\x1b.biosegment.v1.SearchResult\"W\n\x1aResolveArchitectureRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\nparameters\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"P\n\x1bResolveArchitectureResponse\x12\x31\n\x0c\x61rchitecture\x18\x01 \x01(\x0b\x32\x1b.biosegment.v1.Architecture\"A\n\x18ListArchitecturesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"h\n\x19ListArchitecturesResponse\x12\x32\n\rarchitectures\x18\x01 \x03(\x0b\x32\x1b.biosegment.v1.Architecture\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x82\x04\n\x0fTrainingService\x12_\n\rStartTraining\x12#.biosegment.v1.StartTrainingRequest\x1a$.biosegment.v1.StartTrainingResponse\"\x03\x90\x02\x02\x12Y\n\x0bStartSearch\x12!.biosegment.v1.StartSearchRequest\x1a\".biosegment.v1.StartSearchResponse\"\x03\x90\x02\x02\x12S\n\tGetSearch\x12\x1f.biosegment.v1.GetSearchRequest\x1a .biosegment.v1.GetSearchResponse\"\x03\x90\x02\x01\x12q\n\x13ResolveArchitecture\x12).biosegment.v1.ResolveArchitectureRequest\x1a*.biosegment.v1.ResolveArchitectureResponse\"\x03\x90\x02\x01\x12k\n\x11ListArchitectures\x12\'.biosegment.v1.ListArchitecturesRequest\x1a(.biosegment.v1.ListArchitecturesResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62iosegment/v1/training.proto\x12\rbiosegment.v1\x1a\x18\x62iosegment/v1/jobs.proto\x1a\x19\x62iosegment/v1/types.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xfe\x01\n\x0c\x41rchitecture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\npatch_step\x18\x04 \x01(\x0b\x32\x14.biosegment.v1.Shape\x12#\n\x05patch\x18\x05 \x01(\x0b\x32\x14.biosegment.v1.Shape\x12\x12\n\nneighbours\x18\x06 \x01(\x05\x12\x16\n\x0ewhole_sections\x18\x07 \x01(\x08\x12\x13\n\x0brecommended\x18\x08 \x01(\x08\x12\x0e\n\x06reason\x18\t \x01(\t\";\n\x06\x44\x65vice\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\r\n\x05\x63ores\x18\x03 \x01(\x05\"\x8b\x01\n\x14StartTrainingRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12&\n\x04spec\x18\x03 \x01(\x0b\x32\x18.biosegment.v1.TrainSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x10\n\x08warnings\x18\x05 \x03(\t\"i\n\x15StartTrainingResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job\x12/\n\rresolved_spec\x18\x02 \x01(\x0b\x32\x18.biosegment.v1.TrainSpec\"x\n\x12StartSearchRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\'\n\x04spec\x18\x03 \x01(\x0b\x32\x19.biosegment.v1.SearchSpec\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"h\n\x13StartSearchResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.biosegment.v1.Job\x12\x30\n\rresolved_spec\x18\x02 \x01(\x0b\x32\x19.biosegment.v1.SearchSpec\" \n\x10GetSearchRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x11GetSearchResponse\x12+\n\x06result\x18\x01 \x01(\x0b\x32\x1b.biosegment.v1.SearchResult\"W\n\x1aResolveArchitectureRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\nparameters\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"P\n\x1bResolveArchitectureResponse\x12\x31\n\x0c\x61rchitecture\x18\x01 \x01(\x0b\x32\x1b.biosegment.v1.Architecture\"\x17\n\x15\x44\x65scribeDeviceRequest\"?\n\x16\x44\x65scribeDeviceResponse\x12%\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x15.biosegment.v1.Device\"A\n\x18ListArchitecturesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"h\n\x19ListArchitecturesResponse\x12\x32\n\rarchitectures\x18\x01 \x03(\x0b\x32\x1b.biosegment.v1.Architecture\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe6\x04\n\x0fTrainingService\x12_\n\rStartTraining\x12#.biosegment.v1.StartTrainingRequest\x1a$.biosegment.v1.StartTrainingResponse\"\x03\x90\x02\x02\x12Y\n\x0bStartSearch\x12!.biosegment.v1.StartSearchRequest\x1a\".biosegment.v1.StartSearchResponse\"\x03\x90\x02\x02\x12S\n\tGetSearch\x12\x1f.biosegment.v1.GetSearchRequest\x1a .biosegment.v1.GetSearchResponse\"\x03\x90\x02\x01\x12q\n\x13ResolveArchitecture\x12).biosegment.v1.ResolveArchitectureRequest\x1a*.biosegment.v1.ResolveArchitectureResponse\"\x03\x90\x02\x01\x12\x62\n\x0e\x44\x65scribeDevice\x12$.biosegment.v1.DescribeDeviceRequest\x1a%.biosegment.v1.DescribeDeviceResponse\"\x03\x90\x02\x01\x12k\n\x11ListArchitectures\x12\'.biosegment.v1.ListArchitecturesRequest\x1a(.biosegment.v1.ListArchitecturesResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,30 +42,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAININGSERVICE'].methods_by_name['GetSearch']._serialized_options = b'\220\002\001'
   _globals['_TRAININGSERVICE'].methods_by_name['ResolveArchitecture']._loaded_options = None
   _globals['_TRAININGSERVICE'].methods_by_name['ResolveArchitecture']._serialized_options = b'\220\002\001'
+  _globals['_TRAININGSERVICE'].methods_by_name['DescribeDevice']._loaded_options = None
+  _globals['_TRAININGSERVICE'].methods_by_name['DescribeDevice']._serialized_options = b'\220\002\001'
   _globals['_TRAININGSERVICE'].methods_by_name['ListArchitectures']._loaded_options = None
   _globals['_TRAININGSERVICE'].methods_by_name['ListArchitectures']._serialized_options = b'\220\002\001'
   _globals['_ARCHITECTURE']._serialized_start=131
-  _globals['_ARCHITECTURE']._serialized_end=348
-  _globals['_STARTTRAININGREQUEST']._serialized_start=350
-  _globals['_STARTTRAININGREQUEST']._serialized_end=471
-  _globals['_STARTTRAININGRESPONSE']._serialized_start=473
-  _globals['_STARTTRAININGRESPONSE']._serialized_end=578
-  _globals['_STARTSEARCHREQUEST']._serialized_start=580
-  _globals['_STARTSEARCHREQUEST']._serialized_end=700
-  _globals['_STARTSEARCHRESPONSE']._serialized_start=702
-  _globals['_STARTSEARCHRESPONSE']._serialized_end=806
-  _globals['_GETSEARCHREQUEST']._serialized_start=808
-  _globals['_GETSEARCHREQUEST']._serialized_end=840
-  _globals['_GETSEARCHRESPONSE']._serialized_start=842
-  _globals['_GETSEARCHRESPONSE']._serialized_end=906
-  _globals['_RESOLVEARCHITECTUREREQUEST']._serialized_start=908
-  _globals['_RESOLVEARCHITECTUREREQUEST']._serialized_end=995
-  _globals['_RESOLVEARCHITECTURERESPONSE']._serialized_start=997
-  _globals['_RESOLVEARCHITECTURERESPONSE']._serialized_end=1077
-  _globals['_LISTARCHITECTURESREQUEST']._serialized_start=1079
-  _globals['_LISTARCHITECTURESREQUEST']._serialized_end=1144
-  _globals['_LISTARCHITECTURESRESPONSE']._serialized_start=1146
-  _globals['_LISTARCHITECTURESRESPONSE']._serialized_end=1250
-  _globals['_TRAININGSERVICE']._serialized_start=1253
-  _globals['_TRAININGSERVICE']._serialized_end=1767
+  _globals['_ARCHITECTURE']._serialized_end=385
+  _globals['_DEVICE']._serialized_start=387
+  _globals['_DEVICE']._serialized_end=446
+  _globals['_STARTTRAININGREQUEST']._serialized_start=449
+  _globals['_STARTTRAININGREQUEST']._serialized_end=588
+  _globals['_STARTTRAININGRESPONSE']._serialized_start=590
+  _globals['_STARTTRAININGRESPONSE']._serialized_end=695
+  _globals['_STARTSEARCHREQUEST']._serialized_start=697
+  _globals['_STARTSEARCHREQUEST']._serialized_end=817
+  _globals['_STARTSEARCHRESPONSE']._serialized_start=819
+  _globals['_STARTSEARCHRESPONSE']._serialized_end=923
+  _globals['_GETSEARCHREQUEST']._serialized_start=925
+  _globals['_GETSEARCHREQUEST']._serialized_end=957
+  _globals['_GETSEARCHRESPONSE']._serialized_start=959
+  _globals['_GETSEARCHRESPONSE']._serialized_end=1023
+  _globals['_RESOLVEARCHITECTUREREQUEST']._serialized_start=1025
+  _globals['_RESOLVEARCHITECTUREREQUEST']._serialized_end=1112
+  _globals['_RESOLVEARCHITECTURERESPONSE']._serialized_start=1114
+  _globals['_RESOLVEARCHITECTURERESPONSE']._serialized_end=1194
+  _globals['_DESCRIBEDEVICEREQUEST']._serialized_start=1196
+  _globals['_DESCRIBEDEVICEREQUEST']._serialized_end=1219
+  _globals['_DESCRIBEDEVICERESPONSE']._serialized_start=1221
+  _globals['_DESCRIBEDEVICERESPONSE']._serialized_end=1284
+  _globals['_LISTARCHITECTURESREQUEST']._serialized_start=1286
+  _globals['_LISTARCHITECTURESREQUEST']._serialized_end=1351
+  _globals['_LISTARCHITECTURESRESPONSE']._serialized_start=1353
+  _globals['_LISTARCHITECTURESRESPONSE']._serialized_end=1457
+  _globals['_TRAININGSERVICE']._serialized_start=1460
+  _globals['_TRAININGSERVICE']._serialized_end=2074
 # @@protoc_insertion_point(module_scope)

@@ -34,6 +34,8 @@ class Architecture(_message.Message):
     PATCH_FIELD_NUMBER: _builtins.int
     NEIGHBOURS_FIELD_NUMBER: _builtins.int
     WHOLE_SECTIONS_FIELD_NUMBER: _builtins.int
+    RECOMMENDED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Such as "unet2d"."""
     description: _builtins.str
@@ -44,6 +46,12 @@ class Architecture(_message.Message):
     """Whether each pixel depends on all of its section, so that whole sections are
     computed at once, or none if they are too large.
     """
+    recommended: _builtins.bool
+    """Whether models take it where no architecture is named, for it suits the
+    device that training has.
+    """
+    reason: _builtins.str
+    """Why it is recommended, in a sentence or two."""
     @_builtins.property
     def parameters(self) -> _struct_pb2.Struct:
         """Every parameter: the defaults, or what was asked for."""
@@ -66,14 +74,46 @@ class Architecture(_message.Message):
         patch: _types_pb2.Shape | None = ...,
         neighbours: _builtins.int = ...,
         whole_sections: _builtins.bool = ...,
+        recommended: _builtins.bool = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters", "patch", b"patch", "patch_step", b"patch_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "neighbours", b"neighbours", "parameters", b"parameters", "patch", b"patch", "patch_step", b"patch_step", "whole_sections", b"whole_sections"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "neighbours", b"neighbours", "parameters", b"parameters", "patch", b"patch", "patch_step", b"patch_step", "reason", b"reason", "recommended", b"recommended", "whole_sections", b"whole_sections"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Architecture: _TypeAlias = Architecture  # noqa: Y015
+
+@_typing.final
+class Device(_message.Message):
+    """Where networks are trained."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    CORES_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """"cuda", "cpu" and so on."""
+    display_name: _builtins.str
+    """For people."""
+    cores: _builtins.int
+    """Cores of the processor that training may use."""
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        cores: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cores", b"cores", "display_name", b"display_name", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Device: _TypeAlias = Device  # noqa: Y015
 
 @_typing.final
 class StartTrainingRequest(_message.Message):
@@ -85,6 +125,7 @@ class StartTrainingRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """The project (projects/p)."""
     request_id: _builtins.str
@@ -95,6 +136,10 @@ class StartTrainingRequest(_message.Message):
     def spec(self) -> _jobs_pb2.TrainSpec:
         """What to train; revision 0 means the newest."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sentences that the job is to begin its warnings with."""
+
     def __init__(
         self,
         *,
@@ -102,10 +147,11 @@ class StartTrainingRequest(_message.Message):
         request_id: _builtins.str = ...,
         spec: _jobs_pb2.TrainSpec | None = ...,
         validate_only: _builtins.bool = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "spec", b"spec", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "spec", b"spec", "validate_only", b"validate_only", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -262,7 +308,7 @@ class ResolveArchitectureRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name of the architecture."""
+    """Name of the architecture; empty means the one that suits the device."""
     @_builtins.property
     def parameters(self) -> _struct_pb2.Struct:
         """Parameters; absent ones take the defaults."""
@@ -304,6 +350,47 @@ class ResolveArchitectureResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveArchitectureResponse: _TypeAlias = ResolveArchitectureResponse  # noqa: Y015
+
+@_typing.final
+class DescribeDeviceRequest(_message.Message):
+    """Request of DescribeDevice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeDeviceRequest: _TypeAlias = DescribeDeviceRequest  # noqa: Y015
+
+@_typing.final
+class DescribeDeviceResponse(_message.Message):
+    """Response of DescribeDevice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def device(self) -> Global___Device:
+        """The device."""
+
+    def __init__(
+        self,
+        *,
+        device: Global___Device | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["device", b"device"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeDeviceResponse: _TypeAlias = DescribeDeviceResponse  # noqa: Y015
 
 @_typing.final
 class ListArchitecturesRequest(_message.Message):

@@ -55,6 +55,11 @@ class TrainingServiceStub:
                 request_serializer=biosegment_dot_v1_dot_training__pb2.ResolveArchitectureRequest.SerializeToString,
                 response_deserializer=biosegment_dot_v1_dot_training__pb2.ResolveArchitectureResponse.FromString,
                 _registered_method=True)
+        self.DescribeDevice = channel.unary_unary(
+                '/biosegment.v1.TrainingService/DescribeDevice',
+                request_serializer=biosegment_dot_v1_dot_training__pb2.DescribeDeviceRequest.SerializeToString,
+                response_deserializer=biosegment_dot_v1_dot_training__pb2.DescribeDeviceResponse.FromString,
+                _registered_method=True)
         self.ListArchitectures = channel.unary_unary(
                 '/biosegment.v1.TrainingService/ListArchitectures',
                 request_serializer=biosegment_dot_v1_dot_training__pb2.ListArchitecturesRequest.SerializeToString,
@@ -100,6 +105,14 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeDevice(self, request, context):
+        """The device that networks are trained on. UNAVAILABLE for some seconds after
+        the service was started.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListArchitectures(self, request, context):
         """The architectures on offer.
         """
@@ -129,6 +142,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.ResolveArchitecture,
                     request_deserializer=biosegment_dot_v1_dot_training__pb2.ResolveArchitectureRequest.FromString,
                     response_serializer=biosegment_dot_v1_dot_training__pb2.ResolveArchitectureResponse.SerializeToString,
+            ),
+            'DescribeDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeDevice,
+                    request_deserializer=biosegment_dot_v1_dot_training__pb2.DescribeDeviceRequest.FromString,
+                    response_serializer=biosegment_dot_v1_dot_training__pb2.DescribeDeviceResponse.SerializeToString,
             ),
             'ListArchitectures': grpc.unary_unary_rpc_method_handler(
                     servicer.ListArchitectures,
@@ -245,6 +263,33 @@ class TrainingService:
             '/biosegment.v1.TrainingService/ResolveArchitecture',
             biosegment_dot_v1_dot_training__pb2.ResolveArchitectureRequest.SerializeToString,
             biosegment_dot_v1_dot_training__pb2.ResolveArchitectureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/biosegment.v1.TrainingService/DescribeDevice',
+            biosegment_dot_v1_dot_training__pb2.DescribeDeviceRequest.SerializeToString,
+            biosegment_dot_v1_dot_training__pb2.DescribeDeviceResponse.FromString,
             options,
             channel_credentials,
             insecure,

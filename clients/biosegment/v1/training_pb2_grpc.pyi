@@ -51,6 +51,10 @@ class TrainingServiceStub:
     """One architecture with some parameters. INVALID_ARGUMENT when there is none of
     that name, or a parameter is unknown or out of range.
     """
+    DescribeDevice: _grpc.UnaryUnaryMultiCallable[_training_pb2.DescribeDeviceRequest, _training_pb2.DescribeDeviceResponse]
+    """The device that networks are trained on. UNAVAILABLE for some seconds after
+    the service was started.
+    """
     ListArchitectures: _grpc.UnaryUnaryMultiCallable[_training_pb2.ListArchitecturesRequest, _training_pb2.ListArchitecturesResponse]
     """The architectures on offer."""
 
@@ -76,6 +80,10 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     ResolveArchitecture: _aio.UnaryUnaryMultiCallable[_training_pb2.ResolveArchitectureRequest, _training_pb2.ResolveArchitectureResponse]  # type: ignore[assignment]
     """One architecture with some parameters. INVALID_ARGUMENT when there is none of
     that name, or a parameter is unknown or out of range.
+    """
+    DescribeDevice: _aio.UnaryUnaryMultiCallable[_training_pb2.DescribeDeviceRequest, _training_pb2.DescribeDeviceResponse]  # type: ignore[assignment]
+    """The device that networks are trained on. UNAVAILABLE for some seconds after
+    the service was started.
     """
     ListArchitectures: _aio.UnaryUnaryMultiCallable[_training_pb2.ListArchitecturesRequest, _training_pb2.ListArchitecturesResponse]  # type: ignore[assignment]
     """The architectures on offer."""
@@ -123,6 +131,16 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_training_pb2.ResolveArchitectureResponse, _abc.Awaitable[_training_pb2.ResolveArchitectureResponse]]:
         """One architecture with some parameters. INVALID_ARGUMENT when there is none of
         that name, or a parameter is unknown or out of range.
+        """
+
+    @_abc_1.abstractmethod
+    def DescribeDevice(
+        self,
+        request: _training_pb2.DescribeDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_pb2.DescribeDeviceResponse, _abc.Awaitable[_training_pb2.DescribeDeviceResponse]]:
+        """The device that networks are trained on. UNAVAILABLE for some seconds after
+        the service was started.
         """
 
     @_abc_1.abstractmethod

@@ -24,25 +24,29 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62iosegment/v1/types.proto\x12\rbiosegment.v1\"w\n\x03\x42ox\x12\x0f\n\x07z_start\x18\x01 \x01(\x03\x12\x0f\n\x07y_start\x18\x02 \x01(\x03\x12\x0f\n\x07x_start\x18\x03 \x01(\x03\x12\x0e\n\x06z_stop\x18\x04 \x01(\x03\x12\x0e\n\x06y_stop\x18\x05 \x01(\x03\x12\x0e\n\x06x_stop\x18\x06 \x01(\x03\x12\r\n\x05level\x18\x07 \x01(\r\"(\n\x05Shape\x12\t\n\x01z\x18\x01 \x01(\x03\x12\t\n\x01y\x18\x02 \x01(\x03\x12\t\n\x01x\x18\x03 \x01(\x03\",\n\tVoxelSize\x12\t\n\x01z\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\x12\t\n\x01x\x18\x03 \x01(\x01\"l\n\x0b\x41rrayHeader\x12*\n\tdata_type\x18\x01 \x01(\x0e\x32\x17.biosegment.v1.DataType\x12\x1f\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x12.biosegment.v1.Box\x12\x10\n\x08\x63hannels\x18\x03 \x01(\r\"U\n\nArrayChunk\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.biosegment.v1.ArrayHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent*\xbc\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x14\n\x10\x44\x41TA_TYPE_UINT16\x10\x02\x12\x14\n\x10\x44\x41TA_TYPE_UINT32\x10\x03\x12\x14\n\x10\x44\x41TA_TYPE_UINT64\x10\x04\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x05\x12\x12\n\x0e\x44\x41TA_TYPE_INT8\x10\x06\x12\x13\n\x0f\x44\x41TA_TYPE_INT16\x10\x07*V\n\x0b\x43ompression\x12\x1b\n\x17\x43OMPRESSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPRESSION_NONE\x10\x01\x12\x14\n\x10\x43OMPRESSION_ZLIB\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62iosegment/v1/types.proto\x12\rbiosegment.v1\"w\n\x03\x42ox\x12\x0f\n\x07z_start\x18\x01 \x01(\x03\x12\x0f\n\x07y_start\x18\x02 \x01(\x03\x12\x0f\n\x07x_start\x18\x03 \x01(\x03\x12\x0e\n\x06z_stop\x18\x04 \x01(\x03\x12\x0e\n\x06y_stop\x18\x05 \x01(\x03\x12\x0e\n\x06x_stop\x18\x06 \x01(\x03\x12\r\n\x05level\x18\x07 \x01(\r\"(\n\x05Shape\x12\t\n\x01z\x18\x01 \x01(\x03\x12\t\n\x01y\x18\x02 \x01(\x03\x12\t\n\x01x\x18\x03 \x01(\x03\",\n\tVoxelSize\x12\t\n\x01z\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\x12\t\n\x01x\x18\x03 \x01(\x01\"V\n\x0eGreyStatistics\x12\x11\n\tquantiles\x18\x01 \x03(\x01\x12\x10\n\x08left_out\x18\x02 \x01(\x01\x12\x0e\n\x06voxels\x18\x03 \x01(\x03\x12\x0f\n\x07padding\x18\x04 \x03(\x01\"|\n\x0eInputReference\x12+\n\x04grey\x18\x01 \x01(\x0b\x32\x1d.biosegment.v1.GreyStatistics\x12,\n\nvoxel_size\x18\x02 \x01(\x0b\x32\x18.biosegment.v1.VoxelSize\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\"l\n\x0b\x41rrayHeader\x12*\n\tdata_type\x18\x01 \x01(\x0e\x32\x17.biosegment.v1.DataType\x12\x1f\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x12.biosegment.v1.Box\x12\x10\n\x08\x63hannels\x18\x03 \x01(\r\"U\n\nArrayChunk\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.biosegment.v1.ArrayHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent*\xbc\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x14\n\x10\x44\x41TA_TYPE_UINT16\x10\x02\x12\x14\n\x10\x44\x41TA_TYPE_UINT32\x10\x03\x12\x14\n\x10\x44\x41TA_TYPE_UINT64\x10\x04\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x05\x12\x12\n\x0e\x44\x41TA_TYPE_INT8\x10\x06\x12\x13\n\x0f\x44\x41TA_TYPE_INT16\x10\x07*V\n\x0b\x43ompression\x12\x1b\n\x17\x43OMPRESSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPRESSION_NONE\x10\x01\x12\x14\n\x10\x43OMPRESSION_ZLIB\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'biosegment.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATATYPE']._serialized_start=451
-  _globals['_DATATYPE']._serialized_end=639
-  _globals['_COMPRESSION']._serialized_start=641
-  _globals['_COMPRESSION']._serialized_end=727
+  _globals['_DATATYPE']._serialized_start=665
+  _globals['_DATATYPE']._serialized_end=853
+  _globals['_COMPRESSION']._serialized_start=855
+  _globals['_COMPRESSION']._serialized_end=941
   _globals['_BOX']._serialized_start=44
   _globals['_BOX']._serialized_end=163
   _globals['_SHAPE']._serialized_start=165
   _globals['_SHAPE']._serialized_end=205
   _globals['_VOXELSIZE']._serialized_start=207
   _globals['_VOXELSIZE']._serialized_end=251
-  _globals['_ARRAYHEADER']._serialized_start=253
-  _globals['_ARRAYHEADER']._serialized_end=361
-  _globals['_ARRAYCHUNK']._serialized_start=363
-  _globals['_ARRAYCHUNK']._serialized_end=448
+  _globals['_GREYSTATISTICS']._serialized_start=253
+  _globals['_GREYSTATISTICS']._serialized_end=339
+  _globals['_INPUTREFERENCE']._serialized_start=341
+  _globals['_INPUTREFERENCE']._serialized_end=465
+  _globals['_ARRAYHEADER']._serialized_start=467
+  _globals['_ARRAYHEADER']._serialized_end=575
+  _globals['_ARRAYCHUNK']._serialized_start=577
+  _globals['_ARRAYCHUNK']._serialized_end=662
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,10 @@
 isort:skip_file
 What every service shares: geometry, array encoding, paging-free values."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -192,6 +194,87 @@ class VoxelSize(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VoxelSize: _TypeAlias = VoxelSize  # noqa: Y015
+
+@_typing.final
+class GreyStatistics(_message.Message):
+    """The grey values of a volume, as far as they tell one way of storing a picture
+    from another. Voxels without any contrast around them in their section, such
+    as padding, and voxels that are no number are left out.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUANTILES_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    VOXELS_FIELD_NUMBER: _builtins.int
+    PADDING_FIELD_NUMBER: _builtins.int
+    left_out: _builtins.float
+    """Fraction of the voxels looked at that were left out, 0 to 1."""
+    voxels: _builtins.int
+    """Voxels looked at: all of the volume, or a part that stands for it."""
+    @_builtins.property
+    def quantiles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Quantiles of the voxels counted: 1, 5, 25, 50, 75, 95 and 99 in a hundred.
+        None where no voxel was counted.
+        """
+
+    @_builtins.property
+    def padding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The values of padding: those without contrast along a good part of the rim
+        of the sections. Known only where all of the volume was looked at.
+        """
+
+    def __init__(
+        self,
+        *,
+        quantiles: _abc.Iterable[_builtins.float] | None = ...,
+        left_out: _builtins.float = ...,
+        voxels: _builtins.int = ...,
+        padding: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left_out", b"left_out", "padding", b"padding", "quantiles", b"quantiles", "voxels", b"voxels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GreyStatistics: _TypeAlias = GreyStatistics  # noqa: Y015
+
+@_typing.final
+class InputReference(_message.Message):
+    """What raw data look like to a model version: those that its first training saw."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GREY_FIELD_NUMBER: _builtins.int
+    VOXEL_SIZE_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """The data set (projects/p/datasets/d)."""
+    @_builtins.property
+    def grey(self) -> Global___GreyStatistics:
+        """Grey values on the scale of network input: 8 bit divided by 255, 16 bit by
+        65535, signed ones by 127 and 32767, floats as they are.
+        """
+
+    @_builtins.property
+    def voxel_size(self) -> Global___VoxelSize:
+        """Full-resolution voxel size."""
+
+    def __init__(
+        self,
+        *,
+        grey: Global___GreyStatistics | None = ...,
+        voxel_size: Global___VoxelSize | None = ...,
+        dataset: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grey", b"grey", "voxel_size", b"voxel_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "grey", b"grey", "voxel_size", b"voxel_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputReference: _TypeAlias = InputReference  # noqa: Y015
 
 @_typing.final
 class ArrayHeader(_message.Message):

@@ -1,4 +1,7 @@
-"""Errors over HTTP: one JSON shape, {code, reason, message, metadata}, for whatever went wrong."""
+"""Errors over HTTP: {"error": {code, reason, message, metadata}} for whatever went wrong.
+
+It is the shape in which the command line prints errors with --json.
+"""
 
 import uuid
 from typing import Any
@@ -8,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from biosegment.client import plain
 from biosegment.client.errors import DomainError, InternalError, InvalidArgumentError
 from biosegment.runtime import log
 
@@ -37,18 +41,12 @@ _CODES = {404: "NOT_FOUND", 405: "UNIMPLEMENTED", 401: "UNAUTHENTICATED"}
 def problem(status: int, error: dict[str, Any]) -> JSONResponse:
     """A response with the one shape of errors."""
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse(error, status, headers, media_type="application/problem+json")
+    return JSONResponse({"error": error}, status, headers)
 
 
 def of_domain(error: DomainError) -> JSONResponse:
     """The response for an expected error."""
-    body = {
-        "code": error.code,
-        "reason": error.reason,
-        "message": error.message,
-        "metadata": error.metadata,
-    }
-    return problem(HTTP_STATUS.get(error.code, 500), body)
+    return problem(HTTP_STATUS.get(error.code, 500), plain.problem(error)["error"])
 
 
 def _on_domain_error(_: Request, error: Exception) -> JSONResponse:

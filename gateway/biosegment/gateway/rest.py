@@ -1,15 +1,11 @@
-"""The REST protocol: the record as JSON, with the field names of the protos.
-
-64-bit integers are strings, as the JSON mapping of protobuf has it.
-"""
+"""The REST protocol: the record as JSON, in the shape that the command line prints too."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
 
 from biosegment.client import names
+from biosegment.client.plain import as_plain
 from biosegment.client.stubs import AsyncStubs
 from biosegment.gateway.auth import require_token
 from biosegment.v1 import jobs_pb2, registry_pb2
@@ -31,20 +27,13 @@ PageToken = Annotated[
 ]
 
 
-def to_json(message: Message) -> dict[str, Any]:
-    """A message as plain values; scalars and lists that are empty are there too."""
-    return MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-
-
 @router.get("/projects")
 async def list_projects(
     stubs: Stubs, page_size: PageSize = 0, page_token: PageToken = ""
 ) -> dict[str, Any]:
     """Every project, by name."""
     request = registry_pb2.ListProjectsRequest(page_size=page_size, page_token=page_token)
-    return to_json(await stubs.registry.ListProjects(request))
+    return as_plain(await stubs.registry.ListProjects(request))
 
 
 @router.get("/projects/{project}/datasets")
@@ -55,14 +44,14 @@ async def list_datasets(
     request = registry_pb2.ListDatasetsRequest(
         parent=names.PROJECT.format(project), page_size=page_size, page_token=page_token
     )
-    return to_json(await stubs.registry.ListDatasets(request))
+    return as_plain(await stubs.registry.ListDatasets(request))
 
 
 @router.get("/projects/{project}/datasets/{dataset}")
 async def get_dataset(stubs: Stubs, project: str, dataset: str) -> dict[str, Any]:
     """One data set."""
     request = registry_pb2.GetDatasetRequest(name=names.DATASET.format(project, dataset))
-    return to_json((await stubs.registry.GetDataset(request)).dataset)
+    return as_plain((await stubs.registry.GetDataset(request)).dataset)
 
 
 @router.get("/projects/{project}/jobs")
@@ -73,11 +62,11 @@ async def list_jobs(
     request = jobs_pb2.ListJobsRequest(
         parent=names.PROJECT.format(project), page_size=page_size, page_token=page_token
     )
-    return to_json(await stubs.jobs.ListJobs(request))
+    return as_plain(await stubs.jobs.ListJobs(request))
 
 
 @router.get("/projects/{project}/jobs/{job}")
 async def get_job(stubs: Stubs, project: str, job: str) -> dict[str, Any]:
     """One job."""
     request = jobs_pb2.GetJobRequest(name=names.JOB.format(project, job))
-    return to_json((await stubs.jobs.GetJob(request)).job)
+    return as_plain((await stubs.jobs.GetJob(request)).job)

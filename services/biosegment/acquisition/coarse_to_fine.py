@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biosegment.acquisition.contrast import MOST, Shares
 from biosegment.acquisition.overlap import Corners, corners, free_of
 from biosegment.client.geometry import ZYX, Box
 
@@ -80,6 +81,12 @@ class _Best:
         if len(self.means) > 2 * self.most:
             self.sort(patches)
 
+    def lowest(self) -> float:
+        """What a group's mean has to exceed to be kept."""
+        if len(self.means) < self.most:
+            return -math.inf
+        return float(np.partition(self.means, -self.most)[-self.most])
+
     def sort(self, patches: int) -> None:
         """Highest first, and no more than may be kept."""
         order = np.lexsort((*self.places.T[::-1], -self.means))
@@ -101,6 +108,7 @@ class Search:
         *,
         taken: Sequence[Box] = (),
         max_overlap: float = 0.0,
+        padding: Shares | None = None,
         frontier: int = FRONTIER,
         blocks: int = BLOCKS,
         check: Callable[[], None] = lambda: None,
@@ -114,6 +122,7 @@ class Search:
             patch: Their extent, (z, y, x).
             taken: Boxes that patches must stay apart from.
             max_overlap: Fraction of a patch that may lie in any one of them.
+            padding: Tells how much of a patch is padding; more than half is passed over.
             frontier: Groups kept on each level.
             blocks: Most chunks read on each level below the coarsest.
             check: Called between reads; may raise to stop.
@@ -125,6 +134,7 @@ class Search:
         self._last = np.array(region.stop, np.int64) // self._patch
         self._taken = corners(taken)
         self._max_overlap = max_overlap
+        self._padding = padding
         self._frontier = frontier
         self._blocks = blocks
         self._check = check
@@ -142,22 +152,22 @@ class Search:
             parts, lost = self._parts(n, above)
             let_go = max(let_go, lost)
             for places, means in self._measured(n, parts):
-                free = self._free(places) if n == home else slice(None)
-                kept.add(places[free], means[free], self._patches(n))
+                if n == home:
+                    places, means = self._usable(places, means, kept.lowest())
+                kept.add(places, means, self._patches(n))
             kept.sort(self._patches(n))
             if n > home:
                 let_go = max(let_go, kept.let_go)
             above = kept
         assert above is not None
         worst = float(above.means[-1]) if len(above.means) == count else -math.inf
-        starts = above.places * self._patch
-        boxes = [Box.at((z, y, x), self._extent) for z, y, x in starts.tolist()]
+        boxes = self._boxes(above.places)
         return Found(boxes, above.means, let_go <= worst, self._voxels_read)
 
-    @property
-    def _extent(self) -> ZYX:
-        z, y, x = self._patch.tolist()
-        return z, y, x
+    def _boxes(self, places: Cells) -> list[Box]:
+        depth, height, width = self._patch.tolist()
+        starts = (places * self._patch).tolist()
+        return [Box.at((z, y, x), (depth, height, width)) for z, y, x in starts]
 
     def _group(self, n: int) -> Cells:
         """Patches along each edge of a group of a level."""
@@ -228,6 +238,17 @@ class Search:
                     yield _means(*waiting.popleft(), cells)
             finally:
                 readers.shutdown(wait=False, cancel_futures=True)
+
+    def _usable(
+        self, places: Cells, means: NDArray[np.float64], lowest: float
+    ) -> tuple[Cells, NDArray[np.float64]]:
+        """The patches that may be proposed, of those whose means are higher than the lowest."""
+        free = self._free(places)
+        if self._padding is not None:
+            # Raw voxels are read for no more patches than could be among the best.
+            free &= means > lowest
+            free[free] = self._padding(self._boxes(places[free])) <= MOST
+        return places[free], means[free]
 
     def _free(self, places: Cells) -> NDArray[np.bool_]:
         """Which patches lie in the region and apart from what is taken."""

@@ -6,6 +6,7 @@ from weakref import WeakValueDictionary
 from biosegment.acquisition import record
 from biosegment.acquisition.driver import Driver, Outcome, is_final
 from biosegment.client.errors import AbortedError, DomainError
+from biosegment.client.names import command
 from biosegment.client.stubs import AsyncStubs
 from biosegment.runtime import log
 from biosegment.v1 import campaigns_pb2 as pb
@@ -14,9 +15,9 @@ _log = log.get(__name__)
 _STEPS = 12
 _AT_ONCE = 8
 _HELD = {
-    pb.CAMPAIGN_STATE_PAUSED: "is paused; set it ACTIVE to go on",
+    pb.CAMPAIGN_STATE_PAUSED: "is paused",
     pb.CAMPAIGN_STATE_FINISHED: "is finished",
-    pb.CAMPAIGN_STATE_FAILED: "has failed; set it ACTIVE once mended",
+    pb.CAMPAIGN_STATE_FAILED: "has failed",
 }
 
 
@@ -119,7 +120,10 @@ class Conductor:
 
 def _held(campaign: pb.Campaign) -> Outcome:
     reason = f" ({campaign.state_reason})" if campaign.state_reason else ""
-    return Outcome(False, f"The campaign {_HELD.get(campaign.state, 'is not active')}.{reason}")
+    said = f"The campaign {_HELD.get(campaign.state, 'is not active')}.{reason}"
+    if campaign.state in (pb.CAMPAIGN_STATE_PAUSED, pb.CAMPAIGN_STATE_FAILED):
+        said += f" Let it go on with: {command('campaign resume', campaign.name)}"
+    return Outcome(False, said)
 
 
 async def _first(a: asyncio.Event, b: asyncio.Event, timeout: float) -> None:

@@ -29,14 +29,18 @@ _BATCH_SIZE = 8
 _INITIAL = jobs_pb2.TrainingSettings(steps=1000, batch_size=_BATCH_SIZE, learning_rate=1e-3)
 _PRETRAINING = jobs_pb2.TrainingSettings(steps=6000, batch_size=_BATCH_SIZE, learning_rate=1e-3)
 _ROUND = jobs_pb2.TrainingSettings(steps=400, batch_size=_BATCH_SIZE, learning_rate=5e-4)
+# Without a GPU a start or a training ends after so many seconds, whatever the network: people
+# wait for it. On two cores a round of the quarter-width network fits, of unet2d a small part.
+_CPU_START_SECONDS, _CPU_TRAINING_SECONDS = 600.0, 480.0
 
 
-def fill(campaign: pb.Campaign, shape: ZYX) -> None:
+def fill(campaign: pb.Campaign, shape: ZYX, device: training_pb2.Device) -> None:
     """Replaces zero values by defaults, in place.
 
     Args:
         campaign: As asked for, with its patch.
         shape: Extent of its data set, (z, y, x).
+        device: What training has. Without a GPU trainings that name no steps are bounded in time.
 
     Raises:
         InvalidArgumentError: A count is negative, or the strategy or its parameters are unknown.
@@ -57,7 +61,7 @@ def fill(campaign: pb.Campaign, shape: ZYX) -> None:
             # Marks it as present; its values follow with those of the other trainings.
             campaign.pretraining.SetInParent()
         _fill_strategy(campaign.first_strategy, Random.name)
-    _fill_trainings(campaign)
+    _fill_trainings(campaign, bounded=device.type == "cpu")
 
 
 def patch_for(network: training_pb2.Architecture, shape: ZYX) -> ZYX:
@@ -76,13 +80,19 @@ def patch_for(network: training_pb2.Architecture, shape: ZYX) -> ZYX:
     return z, y, x
 
 
-def _fill_trainings(campaign: pb.Campaign) -> None:
-    trainings = [(campaign.initial_training, _INITIAL), (campaign.round_training, _ROUND)]
+def _fill_trainings(campaign: pb.Campaign, *, bounded: bool) -> None:
+    trainings = [
+        (campaign.initial_training, _INITIAL, _CPU_TRAINING_SECONDS),
+        (campaign.round_training, _ROUND, _CPU_TRAINING_SECONDS),
+    ]
     if campaign.HasField("pretraining"):
-        trainings.append((campaign.pretraining, _PRETRAINING))
-    for given, defaults in trainings:
+        trainings.append((campaign.pretraining, _PRETRAINING, _CPU_START_SECONDS))
+    for given, defaults, seconds in trainings:
         filled = jobs_pb2.TrainingSettings()
         filled.CopyFrom(defaults)
+        # Who names steps wants them all.
+        if bounded and not given.steps:
+            filled.max_seconds = seconds
         filled.patch.CopyFrom(campaign.patch)
         for part, value in given.ListFields():
             if part.message_type is None:

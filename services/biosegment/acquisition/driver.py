@@ -5,13 +5,13 @@ started with request ids made of round and step, and rounds are moved from the
 state that was read, so whoever comes second changes nothing.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from biosegment.acquisition import record, stopping, uncertainty
 from biosegment.client.errors import DomainError
-from biosegment.client.names import project_of
+from biosegment.client.names import command, project_of, short
 from biosegment.client.stubs import AsyncStubs
 from biosegment.v1 import campaigns_pb2 as pb
 from biosegment.v1 import inference_pb2, jobs_pb2, registry_pb2, training_pb2
@@ -24,6 +24,8 @@ _ENDED_BADLY = {
     jobs_pb2.JOB_STATE_PARTIALLY_SUCCEEDED: "was done in part only",
 }
 _LEARNING = "The model learns from raw voxels"
+_FRESH = ("fresh_iou", "fresh_patches", "fresh_voxels")
+_ENDED = (jobs_pb2.JOB_STATE_SUCCEEDED, *_ENDED_BADLY)
 _SETTLED = (pb.PROPOSAL_STATE_DONE, pb.PROPOSAL_STATE_SKIPPED)
 EXHAUSTED = "exhausted"
 """Key in the error of a ranking that found no room for another patch."""
@@ -75,7 +77,7 @@ class Driver:
         steps: dict[int, Callable[[], Coroutine[Any, Any, Outcome]]] = {
             pb.ROUND_STATE_RANKING: lambda: self._ranking(campaign, rounds),
             pb.ROUND_STATE_ANNOTATING: lambda: self._annotating(campaign, rounds, close_round),
-            pb.ROUND_STATE_TRAINING: lambda: self._training(campaign, current),
+            pb.ROUND_STATE_TRAINING: lambda: self._training(campaign, rounds),
             pb.ROUND_STATE_EVALUATING: lambda: self._evaluating(campaign, rounds, open_round),
             pb.ROUND_STATE_DONE: lambda: self._next_round(campaign, rounds, open_round),
         }
@@ -89,7 +91,13 @@ class Driver:
         self, campaign: str, state: "pb.CampaignState.ValueType", reason: str
     ) -> Outcome:
         await self._stubs.campaigns.SetCampaignState(
-            pb.SetCampaignStateRequest(name=campaign, state=state, reason=reason[:2000])
+            pb.SetCampaignStateRequest(
+                # What still runs, such as a measurement, is nobody's to cancel here.
+                name=campaign,
+                state=state,
+                reason=reason[:2000],
+                keep_jobs=True,
+            )
         )
         return Outcome(True, reason)
 
@@ -119,8 +127,9 @@ class Driver:
         if last is None and campaign.HasField("pretraining"):
             job = await self._pretraining(campaign)
             if record.awaits_pretraining(campaign):
-                if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
-                    return await self._unless_failed(campaign, job, _LEARNING)
+                if job.state not in _ENDED:
+                    return _waits_for(job, _LEARNING)
+                # Empty where it was cancelled or failed: the campaign goes on without it.
                 base = job.result.train_result.version
         await self._stubs.campaigns.CreateRound(
             pb.CreateRoundRequest(parent=campaign.name, index=index, base_version=base)
@@ -139,6 +148,7 @@ class Driver:
                     settings=campaign.pretraining,
                     objective=jobs_pb2.TRAINING_OBJECTIVE_RESTORATION,
                     region=campaign.region,
+                    campaign=campaign.name,
                 ),
             ),
             timeout=_START_SECONDS,
@@ -155,7 +165,8 @@ class Driver:
             return await self._unless_failed(campaign, job, "Candidates are being ranked")
         if uncertainty.is_due(campaign, current):
             job = await uncertainty.refresh(self._stubs, campaign, current)
-            if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
+            # Whoever cancels it wants candidates without it.
+            if job.state not in (jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_CANCELLED):
                 waiting = "The region is being segmented for its uncertainty"
                 return await self._unless_failed(campaign, job, waiting)
         answer = await self._stubs.jobs.CreateJob(
@@ -188,15 +199,22 @@ class Driver:
         if not answered:
             await self._move(current, pb.ROUND_STATE_DONE, pb.Round())
             return Outcome(True, f"Round {index} ended without training: all was passed over.")
-        base = current.base_version
-        if not base and campaign.HasField("pretraining"):
+        before = rounds[-2].labelled_patches if len(rounds) > 1 else 0
+        spec = jobs_pb2.TrainSpec(base_version=current.base_version, round=current.name)
+        warnings: list[str] = []
+        if not spec.base_version and campaign.HasField("pretraining"):
             pretraining = await self._pretraining(campaign)
-            if pretraining.state != jobs_pb2.JOB_STATE_SUCCEEDED:
-                return await self._unless_failed(campaign, pretraining, _LEARNING)
-            base = pretraining.result.train_result.version
+            if pretraining.state not in _ENDED:
+                return await self._end_pretraining(campaign, pretraining)
+            spec.base_version = pretraining.result.train_result.version
+            if not spec.base_version:
+                warnings.append(_without(pretraining))
+        elif spec.base_version and (before or campaign.base_version):
+            # The version that asked for these patches has not learnt from them: an honest measure.
+            done = (p for p in proposals if p.state == pb.PROPOSAL_STATE_DONE)
+            spec.fresh.extend(proposal.box for proposal in done)
         # Not the round's own count, which was read before its last answer may have come.
-        labelled = answered + (rounds[-2].labelled_patches if len(rounds) > 1 else 0)
-        job = await self._start_training(campaign, current, base, labelled)
+        job = await self._start_training(campaign, spec, answered + before, warnings)
         await self._move(
             current,
             pb.ROUND_STATE_TRAINING,
@@ -214,14 +232,24 @@ class Driver:
         first = await record.proposals_of(self._stubs, campaign.name, round_index=ranked)
         return stopping.by_uncertainty(campaign.stopping, first, proposals)
 
+    async def _end_pretraining(self, campaign: pb.Campaign, job: jobs_pb2.Job) -> Outcome:
+        """The labels are in: a start that is bounded in time ends with what it has."""
+        if campaign.pretraining.max_seconds and not job.finishing:
+            await self._stubs.jobs.FinishJob(jobs_pb2.FinishJobRequest(name=job.name))
+        return _waits_for(job, _LEARNING)
+
     async def _start_training(
-        self, campaign: pb.Campaign, current: pb.Round, base_version: str, labelled: int
+        self,
+        campaign: pb.Campaign,
+        spec: jobs_pb2.TrainSpec,
+        labelled: int,
+        warnings: Sequence[str],
     ) -> jobs_pb2.Job:
         dataset = await self._stubs.registry.GetDataset(
             registry_pb2.GetDatasetRequest(name=campaign.dataset)
         )
-        settings = jobs_pb2.TrainingSettings()
-        index = record.index_of(current.name)
+        settings = spec.settings
+        index = record.index_of(spec.round)
         share = labelled / campaign.initial_patches
         if campaign.base_version or share > 1:
             settings.CopyFrom(campaign.round_training)
@@ -233,34 +261,41 @@ class Driver:
         # Another seed in each round, or every fine-tuning would draw the same patches.
         seed = (settings.seed or campaign.seed) + index
         settings.seed = seed & _INT64
+        spec.model, spec.dataset = campaign.model, campaign.dataset
+        spec.revision = dataset.dataset.revision
         answer = await self._stubs.training.StartTraining(
             training_pb2.StartTrainingRequest(
                 parent=project_of(campaign.name),
-                request_id=record.step_id(current.name, "train"),
-                spec=jobs_pb2.TrainSpec(
-                    model=campaign.model,
-                    base_version=base_version,
-                    dataset=campaign.dataset,
-                    revision=dataset.dataset.revision,
-                    settings=settings,
-                    round=current.name,
-                ),
+                request_id=record.step_id(spec.round, "train"),
+                spec=spec,
+                warnings=warnings,
             ),
             timeout=_START_SECONDS,
         )
         return answer.job
 
-    async def _training(self, campaign: pb.Campaign, current: pb.Round) -> Outcome:
+    async def _training(self, campaign: pb.Campaign, rounds: list[pb.Round]) -> Outcome:
+        current = rounds[-1]
         job = await record.job_of(self._stubs, current.train_job)
         if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
             return await self._unless_failed(campaign, job, "The model is being trained")
         version = job.result.train_result.version
+        await self._keep_fresh(rounds[:-1], job)
         if not campaign.HasField("evaluation"):
             await self._move(current, pb.ROUND_STATE_DONE, pb.Round(version=version))
             return Outcome(True, f"{version} was made; the round is over.")
         # The next round comes first: people wait for its proposals, nobody for the measuring.
         await self._move(current, pb.ROUND_STATE_EVALUATING, pb.Round(version=version))
         return Outcome(True, f"{version} was made.")
+
+    async def _keep_fresh(self, rounds: list[pb.Round], job: jobs_pb2.Job) -> None:
+        """Keeps what a training measured of the version before, with the round that made it."""
+        found = job.result.train_result.metrics
+        figures = {name: found[name] for name in _FRESH if name in found}
+        for made in reversed(rounds):
+            if figures and made.version and made.version == job.train_spec.base_version:
+                await self._move(made, made.state, pb.Round(metrics=figures))
+                return
 
     async def _evaluating(
         self, campaign: pb.Campaign, rounds: list[pb.Round], open_round: bool
@@ -283,6 +318,9 @@ class Driver:
             if not current.evaluate_job:
                 return await self._start_evaluation(campaign, current)
             job = await record.job_of(self._stubs, current.evaluate_job)
+            if job.state == jobs_pb2.JOB_STATE_CANCELLED:
+                await self._move(current, pb.ROUND_STATE_DONE, pb.Round())
+                return Outcome(True, f"{current.version} stays unmeasured: a person cancelled it.")
             waited = await self._unless_failed(campaign, job, "The new version is being measured")
             if waited.moved:
                 break
@@ -316,12 +354,13 @@ class Driver:
     async def _unless_failed(
         self, campaign: pb.Campaign, job: jobs_pb2.Job, waiting: str
     ) -> Outcome:
-        how = _ENDED_BADLY.get(job.state)
-        if how is None:
-            return Outcome(False, f"{waiting} ({job.name}).")
-        why = f": {job.error.message}" if job.error.message else "."
-        advice = " Retry the job, then set the campaign ACTIVE."
-        return await self.fail(campaign.name, f"{job.name} {how}{why}{advice}")
+        if job.state not in _ENDED_BADLY:
+            return _waits_for(job, waiting)
+        advice = (
+            f" Try it again with: {command('job retry', job.name)} and then: "
+            f"{command('campaign resume', campaign.name)}"
+        )
+        return await self.fail(campaign.name, f"{_ended_badly(job)}{advice}")
 
     async def _move(
         self, current: pb.Round, state: "pb.RoundState.ValueType", what: pb.Round
@@ -331,6 +370,24 @@ class Driver:
                 name=current.name, expected_state=current.state, state=state, round=what
             )
         )
+
+
+def _waits_for(job: jobs_pb2.Job, what: str) -> Outcome:
+    return Outcome(False, f"{what} ({short(job.name)}).")
+
+
+def _ended_badly(job: jobs_pb2.Job) -> str:
+    """How and why a job ended, in a sentence."""
+    why = f": {job.error.message}" if job.error.message else "."
+    return f"{short(job.name)} {_ENDED_BADLY[job.state]}{why}"
+
+
+def _without(pretraining: jobs_pb2.Job) -> str:
+    """What whoever uses a version that lacks its start should know."""
+    return (
+        f"The network began with fresh weights: learning from the raw voxels first came to "
+        f"nothing. {_ended_badly(pretraining)}"
+    )
 
 
 def _is_spent(campaign: pb.Campaign, last: pb.Round | None) -> bool:

@@ -1,10 +1,12 @@
 """The candidates of a round: random patches, or those that an uncertainty volume points at."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from biosegment.acquisition import record, uncertainty
+import numpy as np
+
+from biosegment.acquisition import contrast, record, uncertainty
 from biosegment.acquisition.candidates import check_fits, draw_pool, generator
 from biosegment.acquisition.coarse_to_fine import Found, Level, Search
 from biosegment.client.connection import Connection
@@ -14,7 +16,7 @@ from biosegment.client.stubs import SyncStubs
 from biosegment.runtime.arrays import VolumeArray
 from biosegment.runtime.worker import JobContext
 from biosegment.v1 import campaigns_pb2 as pb
-from biosegment.v1 import jobs_pb2
+from biosegment.v1 import jobs_pb2, registry_pb2
 
 POOL_USE = 1
 """Tells the random numbers of the pool from a round's others."""
@@ -63,6 +65,10 @@ async def gather(
     patch = shape_of(campaign.patch)
     check_fits(region, patch)
     index = record.index_of(current.name)
+    dataset = await context.stubs.registry.GetDataset(
+        registry_pb2.GetDatasetRequest(name=campaign.dataset)
+    )
+    raw = dataset.dataset.raw_volume
     boxes: list[Box] = []
     source, searched = "random patches of the region", None
     wanted = campaign.candidates == pb.CANDIDATE_SOURCE_UNCERTAINTY_VOLUME
@@ -75,6 +81,7 @@ async def gather(
                 _search,
                 context,
                 connection,
+                raw,
                 there.volume,
                 region,
                 patch,
@@ -93,7 +100,10 @@ async def gather(
             )
     if len(boxes) < campaign.pool_patches:
         drawn = await asyncio.to_thread(
-            draw_pool,
+            _draw,
+            context,
+            connection,
+            raw,
             region,
             patch,
             campaign.pool_patches - len(boxes),
@@ -107,9 +117,42 @@ async def gather(
     return Pool(boxes, source, searched)
 
 
+def _draw(
+    context: JobContext,
+    connection: Connection,
+    raw: str,
+    region: Box,
+    patch: ZYX,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    taken: Sequence[Box],
+    max_overlap: float,
+) -> list[Box]:
+    with SyncStubs(connection) as stubs:
+        return draw_pool(
+            region,
+            patch,
+            count,
+            rng,
+            taken=taken,
+            max_overlap=max_overlap,
+            padding=contrast.padding(stubs, raw, _checking(context)),
+        )
+
+
+def _checking(context: JobContext) -> Callable[[], None]:
+    def check() -> None:
+        if context.cancelled.is_set():
+            raise JobCancelledError("The ranking was cancelled.")
+
+    return check
+
+
 def _search(
     context: JobContext,
     connection: Connection,
+    raw: str,
     volume: str,
     region: Box,
     patch: ZYX,
@@ -118,10 +161,7 @@ def _search(
     taken: Sequence[Box],
     max_overlap: float,
 ) -> Found:
-    def check() -> None:
-        if context.cancelled.is_set():
-            raise JobCancelledError("The ranking was cancelled.")
-
+    check = _checking(context)
     with SyncStubs(connection) as stubs:
         array = VolumeArray.open(stubs, volume).ready()
         levels = [
@@ -129,7 +169,14 @@ def _search(
             for level in array.volume.levels
         ]
         search = Search(
-            levels, array.read, region, patch, taken=taken, max_overlap=max_overlap, check=check
+            levels,
+            array.read,
+            region,
+            patch,
+            taken=taken,
+            max_overlap=max_overlap,
+            padding=contrast.padding(stubs, raw, check),
+            check=check,
         )
         return search.best(count)
 

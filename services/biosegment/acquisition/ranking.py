@@ -69,13 +69,14 @@ async def rank(context: JobContext, connection: Connection) -> jobs_pb2.JobResul
     if not pool.boxes:
         raise FailedPreconditionError(
             f"The region {region} of {campaign.name} has no room for another patch: all that fits "
-            "is labelled.",
+            "is labelled or padding.",
             **{EXHAUSTED: "true"},
         )
     clock.lap("candidates")
     candidates = Candidates(
         boxes=pool.boxes, labelled=taken, progress=record.progress(campaign, index)
     )
+    said: list[str] = []
     others = await _ensemble(context.stubs, strategy, current.base_version)
     if strategy.ensemble_versions > 1 and not others:
         # One version cannot disagree with itself.
@@ -89,7 +90,7 @@ async def rank(context: JobContext, connection: Connection) -> jobs_pb2.JobResul
             seed=int(generator(campaign.seed, index, _DROPOUT).integers(1 << 62)),
             ensemble_versions=others,
         )
-        candidates = await _scored(context, request, strategy, candidates)
+        candidates = await _scored(context, request, strategy, candidates, said)
     clock.lap("scoring")
     done = sum(proposal.state == pb.PROPOSAL_STATE_DONE for proposal in proposed)
     choices = await asyncio.to_thread(
@@ -100,7 +101,9 @@ async def rank(context: JobContext, connection: Connection) -> jobs_pb2.JobResul
         generator(campaign.seed, index, _SELECT),
     )
     clock.lap("selection")
-    return _result(candidates, choices, pool, clock.seconds)
+    result = _result(candidates, choices, pool, clock.seconds)
+    result.warnings.extend(said)
+    return result
 
 
 class _Clock:
@@ -166,14 +169,16 @@ async def _scored(
     request: inference_pb2.ScorePatchesRequest,
     strategy: Strategy,
     candidates: Candidates,
+    said: list[str],
 ) -> Candidates:
-    scores = await _scores(context, request, candidates.boxes, "scoring")
+    scores = await _scores(context, request, candidates.boxes, "scoring", said)
     labelled: Sequence[inference_pb2.PatchScore | None] = ()
     if strategy.embeddings and candidates.labelled:
         plain = inference_pb2.ScorePatchesRequest(
             version=request.version, dataset=request.dataset, with_embeddings=True
         )
-        labelled = await _scores(context, plain, candidates.labelled, "embedding what is labelled")
+        stage = "embedding what is labelled"
+        labelled = await _scores(context, plain, candidates.labelled, stage, said)
     return with_scores(candidates, strategy, scores, labelled)
 
 
@@ -182,13 +187,15 @@ async def _scores(
     what: inference_pb2.ScorePatchesRequest,
     boxes: Sequence[Box],
     stage: str,
+    said: list[str],
 ) -> list[inference_pb2.PatchScore | None]:
-    """The scores of boxes, None for one that inference left out."""
+    """The scores of boxes, None for one that inference left out; adds what inference said."""
     request = inference_pb2.ScorePatchesRequest(boxes=[box.to_proto() for box in boxes])
     request.MergeFrom(what)
     scores: list[inference_pb2.PatchScore | None] = [None] * len(boxes)
     done = 0
     async for answer in context.stubs.inference.ScorePatches(request):
+        said.extend(sentence for sentence in answer.warnings if sentence not in said)
         if context.cancelled.is_set():
             raise JobCancelledError("The ranking was cancelled.")
         for score in answer.scores:
@@ -267,7 +274,8 @@ def _result(
     patches = [
         jobs_pb2.RankedPatch(
             box=candidates.boxes[choice.index].to_proto(),
-            score=choice.score,
+            # Chosen without a look at the patch, it is the order of a draw.
+            score=choice.score if candidates.statistics else None,
             statistics={
                 name: float(values[choice.index]) for name, values in candidates.statistics.items()
             },

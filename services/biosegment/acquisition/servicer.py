@@ -48,7 +48,9 @@ class AcquisitionServicer(acquisition_pb2_grpc.AcquisitionServiceServicer):
             campaigns_pb2.CreateCampaignRequest(request_id=request.request_id, campaign=campaign)
         )
         self._conductor.kick(answer.campaign.name)
-        return pb.StartCampaignResponse(campaign=answer.campaign)
+        # The answer to a repeated start is the first one, as old as the campaign.
+        started = await record.campaign_of(self._stubs, answer.campaign.name)
+        return pb.StartCampaignResponse(campaign=started)
 
     async def AdvanceCampaign(
         self,

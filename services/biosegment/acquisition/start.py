@@ -46,7 +46,8 @@ async def check(stubs: AsyncStubs, wanted: pb.Campaign) -> pb.Campaign:
     network = await _architecture(stubs, model)
     if not campaign.HasField("patch"):
         campaign.patch.CopyFrom(shape_proto(defaults.patch_for(network, shape)))
-    defaults.fill(campaign, shape)
+    answer = await stubs.training.DescribeDevice(training_pb2.DescribeDeviceRequest())
+    defaults.fill(campaign, shape, answer.device)
     _check_counts(campaign)
     _check_candidates(campaign)
     stopping.check(campaign)

@@ -1,6 +1,6 @@
 """Answers that a person waits for: a predicted region, the scores of patches."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -33,8 +33,8 @@ _CALL_VOXELS = 1 << 24
 
 async def predict(
     stubs: AsyncStubs, calls: Calls, request: pb.PredictRegionRequest, settings: InferenceSettings
-) -> tuple[Box, NDArray[Any]]:
-    """Predicts a box.
+) -> tuple[Box, NDArray[Any], Sequence[str]]:
+    """Predicts a box; beside it stand sentences for whoever uses the prediction.
 
     Raises:
         InvalidArgumentError: The request is wrong.
@@ -60,7 +60,7 @@ async def predict(
         box=box,
         output=output,
     )
-    return box, array
+    return box, array, subject.warnings
 
 
 def _check_size(subject: Subject, box: Box, output: str, most_bytes: int) -> None:
@@ -75,7 +75,7 @@ def _check_size(subject: Subject, box: Box, output: str, most_bytes: int) -> Non
 
 async def score(
     stubs: AsyncStubs, calls: Calls, request: pb.ScorePatchesRequest
-) -> AsyncIterator[list[pb.PatchScore]]:
+) -> AsyncIterator[pb.ScorePatchesResponse]:
     """Yields the scores of patches some hundred at a time, those of one chunk one after the other.
 
     Raises:
@@ -122,14 +122,14 @@ async def score(
             seed=request.seed,
             others=others,
         )
-        yield [
-            pb.PatchScore(
+        answer = pb.ScorePatchesResponse(warnings=() if start else subject.warnings)
+        for n, (index, values) in enumerate(zip(part, scores.statistics, strict=True)):
+            answer.scores.add(
                 index=index,
                 statistics=dict(zip(scores.names, values.tolist(), strict=True)),
                 embedding=scores.embeddings[n] if scores.embeddings is not None else (),
             )
-            for n, (index, values) in enumerate(zip(part, scores.statistics, strict=True))
-        ]
+        yield answer
 
 
 async def _others(

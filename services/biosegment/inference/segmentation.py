@@ -14,6 +14,7 @@ from biosegment.inference.child.uniform import KEPT_BYTES
 from biosegment.inference.forwards import Forwards
 from biosegment.inference.settings import InferenceSettings
 from biosegment.inference.subjects import Subject, look_up
+from biosegment.inference.whole_units import whole_units
 from biosegment.nets.footprint import Footprint
 from biosegment.v1 import jobs_pb2, registry_pb2, storage_pb2, types_pb2
 
@@ -48,11 +49,13 @@ class Plan:
         spec: With every default filled in.
         voxels: Voxels that will be predicted; about, where a mask says which.
         worker_memory_bytes: Estimated peak of one worker.
+        warnings: Sentences for whoever uses the output, such as what was not done as asked.
     """
 
     spec: jobs_pb2.SegmentSpec
     voxels: int
     worker_memory_bytes: int
+    warnings: tuple[str, ...] = ()
 
 
 async def plan(
@@ -111,6 +114,7 @@ async def plan(
     box = subject.box(spec.box) if spec.HasField("box") else Box.of_shape(subject.shape)
     spec.box.CopyFrom(box.to_proto())
     block = _block(spec, subject.shape, subject.footprint, settings.forward_pixels)
+    warnings = whole_units(asked, block, subject.shape)
     spec.block.CopyFrom(shape_proto(block))
     await _check_free(stubs, spec)
     result_bytes = sum(arrays.dtype_of(_KINDS[output][1]).itemsize for output in volume_names(spec))
@@ -121,7 +125,7 @@ async def plan(
         mask = await masks.look_up(stubs, parent, spec.mask_volume, subject.raw)
         voxels = round(voxels * await mask.share(box))
     memory = _memory(spec, subject, settings.forwards, result_bytes)
-    return Plan(spec, voxels, memory)
+    return Plan(spec, voxels, memory, (*subject.warnings, *warnings))
 
 
 def chunk_and_unit(shape: ZYX) -> tuple[ZYX, ZYX]:
@@ -251,13 +255,16 @@ async def _check_free(stubs: AsyncStubs, spec: jobs_pb2.SegmentSpec) -> None:
             await stubs.storage.GetVolume(storage_pb2.GetVolumeRequest(name=name))
         except NotFoundError:
             continue
-        raise AlreadyExistsError(f"There is already a volume {name}; take another name.", name=name)
+        raise AlreadyExistsError(
+            f'There is already a volume "{names.short(name)}"; take another name.', name=name
+        )
     request = registry_pb2.ListSegmentationsRequest(parent=spec.dataset, page_size=_PAGE)
     while True:
         page = await stubs.registry.ListSegmentations(request)
         if any(found.name == spec.segmentation for found in page.segmentations):
             raise AlreadyExistsError(
-                f"There is already a segmentation {spec.segmentation}; take another name.",
+                f'There is already a segmentation "{names.short(spec.segmentation)}"; take another '
+                "name.",
                 name=spec.segmentation,
             )
         if not page.next_page_token:

@@ -29,16 +29,19 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self, request: pb.PredictRegionRequest, context: _Context
     ) -> AsyncIterator[pb.PredictRegionResponse]:
         """Predicts a box and streams it."""
-        box, array = await answers.predict(self._stubs, self._calls, request, self._settings)
+        box, array, warnings = await answers.predict(
+            self._stubs, self._calls, request, self._settings
+        )
         for chunk in arrays.encode(array, box):
-            yield pb.PredictRegionResponse(chunk=chunk)
+            yield pb.PredictRegionResponse(chunk=chunk, warnings=warnings)
+            warnings = ()
 
     async def ScorePatches(
         self, request: pb.ScorePatchesRequest, context: _Context
     ) -> AsyncIterator[pb.ScorePatchesResponse]:
         """Scores patches."""
-        async for scores in answers.score(self._stubs, self._calls, request):
-            yield pb.ScorePatchesResponse(scores=scores)
+        async for answer in answers.score(self._stubs, self._calls, request):
+            yield answer
 
     async def StartSegmentation(
         self, request: pb.StartSegmentationRequest, context: _Context
@@ -65,7 +68,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             worker_memory_bytes=plan.worker_memory_bytes,
         )
         if not request.validate_only:
-            job = jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_SEGMENT, segment_spec=plan.spec)
+            job = jobs_pb2.Job(
+                kind=jobs_pb2.JOB_KIND_SEGMENT, segment_spec=plan.spec, warnings=plan.warnings
+            )
             answer.job.CopyFrom(
                 await starts.create(self._stubs, request.parent, request.request_id, job)
             )
@@ -76,10 +81,10 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     ) -> pb.StartEvaluationResponse:
         """Checks an evaluation and starts it."""
         most = self._settings.section_mebibytes << 20
-        spec = await evaluation.plan(self._stubs, request.parent, request.spec, most)
+        spec, warnings = await evaluation.plan(self._stubs, request.parent, request.spec, most)
         if request.validate_only:
             return pb.StartEvaluationResponse()
-        job = jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_EVALUATE, evaluate_spec=spec)
+        job = jobs_pb2.Job(kind=jobs_pb2.JOB_KIND_EVALUATE, evaluate_spec=spec, warnings=warnings)
         return pb.StartEvaluationResponse(
             job=await starts.create(self._stubs, request.parent, request.request_id, job)
         )

@@ -47,7 +47,7 @@ class InferenceSettings(ServiceSettings):
         description="Memory that one section may take in a network that has to see all of it",
     )
     answer_mebibytes: int = Field(
-        default=64, ge=1, le=1024, description="Largest array that PredictRegion sends"
+        default=64, ge=1, le=1024, description="Largest array that a prediction sends"
     )
 
     @property

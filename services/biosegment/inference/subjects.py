@@ -1,5 +1,6 @@
 """What a request of this service is about: a model version applied to a data set, checked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -10,7 +11,7 @@ from biosegment.client.complete import check_complete
 from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
 from biosegment.client.geometry import ZYX, Box, shape_of
 from biosegment.client.stubs import AsyncStubs
-from biosegment.nets import catalog, intensity
+from biosegment.nets import catalog, intensity, likeness, reference
 from biosegment.nets.families import Architecture
 from biosegment.nets.footprint import Footprint
 from biosegment.nets.parameters import Parameters
@@ -28,6 +29,7 @@ class Subject:
         parameters: Of the architecture, complete.
         dataset: The data set.
         raw: Its raw volume.
+        warnings: Sentences for whoever uses what is made of it.
     """
 
     version: str
@@ -36,6 +38,7 @@ class Subject:
     parameters: Parameters
     dataset: registry_pb2.Dataset
     raw: storage_pb2.Volume
+    warnings: Sequence[str] = ()
 
     @property
     def footprint(self) -> Footprint:
@@ -107,7 +110,16 @@ async def look_up(stubs: AsyncStubs, version: str, dataset: str) -> Subject:
             name=raw.name,
         )
     architecture = catalog.find(model.architecture)
-    return Subject(pinned.version.name, model, architecture, parameters, found.dataset, raw)
+    known = await reference.recorded(stubs, pinned.version)
+    if known is None:
+        what = pinned.version.name
+        gone = f"What {what} learnt from is gone: the grey values of {dataset} are taken as stored."
+        warnings = [gone]
+    else:
+        warnings = likeness.remarks(pinned.version.name, known, dataset, raw)
+    return Subject(
+        pinned.version.name, model, architecture, parameters, found.dataset, raw, warnings
+    )
 
 
 async def ready_volume(stubs: AsyncStubs, name: str) -> storage_pb2.Volume:

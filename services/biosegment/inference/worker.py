@@ -85,7 +85,9 @@ class BlocksHandler:
         by_index = {block.index: block for block in ctx.blocks}
 
         def on_report(report: dict[str, Any]) -> None:
-            if "error" in report:
+            if "part" in report:
+                ctx.part(report["block"], report["part"])
+            elif "error" in report:
                 ctx.failed(by_index[report["block"]], report["error"])
             else:
                 ctx.done(report["block"], skipped=report.get("skipped", False))
@@ -117,7 +119,7 @@ class EvaluateHandler:
     async def __call__(self, ctx: JobContext) -> jobs_pb2.JobResult:
         """Runs one attempt."""
         spec = ctx.job.evaluate_spec
-        metrics, voxels = await self._calls.work(
+        metrics, voxels, warnings = await self._calls.work(
             "evaluate:evaluate",
             on_report=lambda report: ctx.progress(**report),
             cancelled=ctx.cancelled,
@@ -128,5 +130,6 @@ class EvaluateHandler:
             forwards=self._calls.forwards,
         )
         return jobs_pb2.JobResult(
-            evaluate_result=jobs_pb2.EvaluateResult(metrics=metrics, voxels=voxels)
+            evaluate_result=jobs_pb2.EvaluateResult(metrics=metrics, voxels=voxels),
+            warnings=warnings,
         )

@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
+
+import numpy as np
 
 from biosegment.client.connection import Connection
 from biosegment.client.errors import InvalidArgumentError
+from biosegment.client.label_values import LabelReader
 from biosegment.client.stubs import SyncStubs
 from biosegment.ingest import ome_zarr_target, slabs, tiff_target
-from biosegment.ingest.class_check import checked
+from biosegment.ingest.class_check import translated
 from biosegment.ingest.readers.base import Stack
 from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.runtime.child import ChildContext
+from biosegment.runtime.grey import GreyMeter, measured
 
 
 @contextmanager
@@ -39,8 +44,8 @@ def run_import(
     source: str,
     stack: Stack,
     volume: str,
-    classes: list[int] | None,
-) -> int:
+    labels: LabelReader | None,
+) -> tuple[int, int, bytes]:
     """Fills every level of a volume from the pages of files.
 
     Args:
@@ -49,29 +54,34 @@ def run_import(
         source: The path that was asked for, for messages.
         stack: What is there, as readers.folder.scan found it.
         volume: The volume, made and not finished.
-        classes: For labels: the values that may occur.
+        labels: For labels: what makes class values of their numbers.
 
     Returns:
-        Bytes of voxels read.
+        Bytes of voxels read; of labels the voxels that are not labelled; of an image its
+        GreyStatistics.
 
     Raises:
         InvalidArgumentError: The files changed since they were looked at, or a page is damaged or
-            holds a value that is not in the class table.
+            holds a number that has no meaning or could have two.
         JobCancelledError: The parent asked to stop.
     """
+    dtype = stack.dtype if labels is None else np.dtype(np.uint8)
     with _volume(connection, volume) as target:
-        if (stack.shape, stack.dtype) != (target.shape(), target.dtype):
+        if (stack.shape, dtype) != (target.shape(), target.dtype):
             raise InvalidArgumentError(
                 f"{source} changed while it was imported: {volume} was made for other pages. "
                 "Import it again.",
                 name=volume,
             )
-        pages = stack.pages()
-        if classes is not None:
-            pages = checked(pages, classes, source)
+        meter = GreyMeter()
+        pages = measured(stack.pages(), meter) if labels is None else translated(stack, labels)
         slabs.write_pages(target, pages, _Reports(context, "reading"))
+        if labels is not None:
+            labels.finish()
         build_pyramid(target, _Reports(context, "pyramid"))
-        return stack.shape[0] * stack.shape[1] * stack.shape[2] * stack.dtype.itemsize
+        left = labels.not_labelled if labels else 0
+        grey = meter.statistics().SerializeToString()
+        return prod(stack.shape) * stack.dtype.itemsize, left, grey
 
 
 def run_export(

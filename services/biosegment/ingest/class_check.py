@@ -1,59 +1,57 @@
-"""Do the values of a label image stand in the project's class table?"""
+"""Label files as class values, page by page."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biosegment.client.errors import InvalidArgumentError
+from biosegment.client.label_values import LabelReader
+from biosegment.ingest.readers.base import Stack
 
 
-def checked(
-    pages: Iterable[NDArray[Any]], classes: Iterable[int], source: str
-) -> Iterator[NDArray[Any]]:
-    """Passes pages on, each checked.
+def translated(stack: Stack, labels: LabelReader) -> Iterator[NDArray[np.uint8]]:
+    """Yields the pages of label files as class values, uint8, axes YX.
 
-    Args:
-        pages: uint8, axes YX.
-        classes: Values in the project's class table.
-        source: Where the pages come from, for the message.
+    Missing sections that are filled are not labelled, whatever the numbers of the files mean.
+    ``labels.finish`` is the caller's, who knows whether he has seen them all.
 
     Raises:
-        InvalidArgumentError: A page holds a value that is not in the table.
+        InvalidArgumentError: A page holds a number without a meaning, or cannot be read.
     """
-    known = sorted(set(classes))
-    strange = np.ones(256, bool)
-    strange[known] = False
-    for n, page in enumerate(pages):
-        found = strange[page]
-        if found.any():
-            value = int(page.flat[int(found.argmax())])
-            raise InvalidArgumentError(
-                f"Page {n + 1} of {source} holds the value {value}, which is not in the "
-                f"project's class table ({', '.join(map(str, known)) or 'empty'}). Add the class, "
-                "or change the labels.",
-                value=value,
-                page=n + 1,
-            )
-        yield page
+    number = 0
+    for part in stack.parts:
+        if isinstance(part, int):
+            number += part
+            for _ in range(part):
+                yield labels.missing(stack.shape[1:])
+        else:
+            for page in part.pages():
+                number += 1
+                yield labels.read(page, f"page {number}")
 
 
 def check_all(
-    pages: Iterable[NDArray[Any]],
-    classes: Iterable[int],
-    source: str,
+    stack: Stack,
+    labels: LabelReader,
     *,
     voxels: int,
     check: Callable[[], None] = lambda: None,
 ) -> None:
     """Checks pages until so many voxels have been seen; the import itself checks every page.
 
+    Args:
+        stack: The files.
+        labels: What makes class values of their numbers.
+        voxels: To look at, at most.
+        check: Called for each page; may raise to stop.
+
     Raises:
-        InvalidArgumentError: A page holds a value that is not in the table.
+        InvalidArgumentError: A page holds a number without a meaning, or all pages hold one that
+            could mean two things.
     """
-    for page in checked(pages, classes, source):
+    for page in translated(stack, labels):
         check()
         voxels -= page.size
         if voxels <= 0:
             return
+    labels.finish()

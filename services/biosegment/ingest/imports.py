@@ -1,14 +1,14 @@
 """Checks an import before there is a job."""
 
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
-
-import numpy as np
+from math import prod
 
 from biosegment.client import names
 from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from biosegment.client.geometry import shape_of, shape_proto
+from biosegment.client.label_values import LabelReader, ValueRule
 from biosegment.client.stubs import AsyncStubs
 from biosegment.ingest import voxel_size
 from biosegment.ingest.looks import Looks, Source
@@ -135,7 +135,8 @@ async def plan(
         if names.project_of(name) != parent:
             raise InvalidArgumentError(f"{name} does not belong to {parent}.", name=name)
     await stubs.registry.GetProject(registry_pb2.GetProjectRequest(name=parent))
-    await _refuse_volume(stubs, spec.volume)
+    if target == "labels":
+        await _refuse_volume(stubs, spec.volume)
     given = spec.voxel_size if spec.HasField("voxel_size") else None
     if target == "dataset":
         stack = await _plan_dataset(stubs, sources, spec)
@@ -154,7 +155,7 @@ async def plan(
         volume=spec.volume,
         shape=shape_proto(stack.shape),
         voxel_size=size,
-        voxel_bytes=stack.dtype.itemsize * stack.shape[0] * stack.shape[1] * stack.shape[2],
+        voxel_bytes=prod(stack.shape) * (stack.dtype.itemsize if target == "dataset" else 1),
     )
     return ImportPlan(resolved, preview, (*stack.warnings, *doubts))
 
@@ -171,7 +172,8 @@ async def _plan_dataset(stubs: AsyncStubs, sources: Sources, spec: jobs_pb2.Impo
         stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=spec.dataset.name)),
         spec.dataset.name,
     )
-    await _refuse_volume(stubs, view)
+    for volume in (spec.volume, view):
+        await _refuse_volume(stubs, volume)
     return await sources.look(spec)
 
 
@@ -192,19 +194,24 @@ async def _plan_labels(
             "must have the extent of their data set.",
             path=spec.source_path,
         )
-    if stack.dtype != np.dtype("u1"):
-        raise InvalidArgumentError(
-            f"{spec.source_path} holds {stack.dtype.name}; labels are class values of 8 bit.",
-            path=spec.source_path,
-        )
     await sources.looks.run(
         "check_classes",
         path=spec.source_path,
         stack=stack,
-        classes=classes,
+        labels=label_reader(spec, classes),
         voxels=_CHECKED_VOXELS,
     )
     return stack, dataset.voxel_size
+
+
+def label_reader(spec: jobs_pb2.ImportSpec, classes: Iterable[int]) -> LabelReader:
+    """What makes class values of the numbers in label files.
+
+    Raises:
+        InvalidArgumentError: A mapping leads to no class.
+    """
+    rules = [ValueRule.from_proto(mapping) for mapping in spec.labels.mappings]
+    return LabelReader(classes, rules, source=spec.source_path)
 
 
 async def _refuse_volume(stubs: AsyncStubs, name: str) -> None:
@@ -217,6 +224,7 @@ async def _refuse(look_up: Awaitable[object], name: str) -> None:
         await look_up
     except NotFoundError:
         return
+    kind = names.KINDS[names.DATASET if "/datasets/" in name else names.VOLUME].what
     raise AlreadyExistsError(
-        f"There is already a {name}; take another name, or delete it first.", name=name
+        f'There is already a {kind} "{names.short(name)}"; take another name.', name=name
     )

@@ -19,6 +19,7 @@ from biosegment.client.errors import (
     WorkerDiedError,
 )
 from biosegment.client.grants import is_granted
+from biosegment.client.label_values import LabelReader
 from biosegment.ingest import class_check, placing
 from biosegment.ingest.readers import folder
 from biosegment.ingest.readers.base import Reading, Stack
@@ -129,16 +130,19 @@ def scan(context: ChildContext, *, path: str, source: Source, reading: Reading) 
 
     with _explained(path):
         real, roots = source.real(path)
-        return folder.scan(real, reading, roots.existing, check)
+        stack = folder.scan(real, reading, roots.existing, check)
+        # What no header says, such as colours or a missing decoder, most files show on page one.
+        next(stack.pages())
+        return stack
 
 
 def check_classes(
-    context: ChildContext, *, path: str, stack: Stack, classes: list[int], voxels: int
+    context: ChildContext, *, path: str, stack: Stack, labels: LabelReader, voxels: int
 ) -> None:
-    """Checks the values of labels until so many voxels have been seen.
+    """Checks the numbers of labels until so many voxels have been seen.
 
     Raises:
-        InvalidArgumentError: A page holds a value that is not in the table.
+        InvalidArgumentError: They hold a number without a meaning, or one that could have two.
     """
 
     def check() -> None:
@@ -146,7 +150,7 @@ def check_classes(
         context.report(None)
 
     with _explained(path):
-        class_check.check_all(stack.pages(), classes, path, voxels=voxels, check=check)
+        class_check.check_all(stack, labels, voxels=voxels, check=check)
 
 
 def check_new(_context: ChildContext, *, path: str, roots: Roots) -> None:

@@ -1,11 +1,13 @@
 """Handlers of import and export jobs."""
 
 import asyncio
+from math import prod
 from pathlib import Path
 
 from biosegment.client import arrays
 from biosegment.client.errors import DomainError
 from biosegment.client.geometry import shape_proto
+from biosegment.client.label_values import LabelReader
 from biosegment.ingest import exports, imports, leftovers, placing
 from biosegment.ingest.looks import Looks
 from biosegment.ingest.readers.base import Stack
@@ -40,47 +42,55 @@ class ImportHandler:
             raise
 
     async def _run(self, ctx: JobContext, spec: jobs_pb2.ImportSpec) -> jobs_pb2.JobResult:
+        of_labels = spec.WhichOneof("target") == "labels"
         stack = await self._sources.look(spec)
-        classes: list[int] | None = None
-        kind = storage_pb2.VOLUME_KIND_IMAGE
-        if spec.WhichOneof("target") == "labels":
+        labels: LabelReader | None = None
+        if of_labels:
             project = ctx.job.name.partition("/jobs/")[0]
-            classes = await imports.known_classes(ctx.stubs, project)
-            kind = storage_pb2.VOLUME_KIND_LABELS
-        volume = _describe(spec, stack, kind)
+            labels = imports.label_reader(spec, await imports.known_classes(ctx.stubs, project))
+        volume = _describe(spec, stack, of_labels=of_labels)
         await _make(ctx, volume)
-        if classes is None:
+        if labels is None:
             view = _describe_view(spec, stack)
             await _make(ctx, view)
             # Nothing is ever missing in a view: what nobody labelled reads as not labelled.
             await ctx.stubs.storage.FinishVolume(storage_pb2.FinishVolumeRequest(name=view.name))
-        read = await ctx.run_child(
+        read, left, grey = await ctx.run_child(
             self._child,
             "biosegment.ingest.child:run_import",
             connection=str(self._connection),
             source=spec.source_path,
             stack=stack,
             volume=volume.name,
-            classes=classes,
+            labels=labels,
         )
-        await ctx.stubs.storage.FinishVolume(storage_pb2.FinishVolumeRequest(name=volume.name))
+        finish = storage_pb2.FinishVolumeRequest(name=volume.name)
+        if labels is None:
+            finish.grey.MergeFromString(grey)
+        await ctx.stubs.storage.FinishVolume(finish)
         result = jobs_pb2.ImportResult(
             volume=volume.name,
             shape=shape_proto(stack.shape),
             voxel_size=spec.voxel_size,
             voxel_bytes=read,
         )
-        return jobs_pb2.JobResult(import_result=result)
+        warnings = []
+        if left:
+            warnings.append(
+                f"{left} of {prod(stack.shape)} voxels of {spec.volume} are not labelled "
+                f"({arrays.NOT_LABELLED}); figures leave them out."
+            )
+        return jobs_pb2.JobResult(import_result=result, warnings=warnings)
 
 
-def _describe(
-    spec: jobs_pb2.ImportSpec, stack: Stack, kind: "storage_pb2.VolumeKind.ValueType"
-) -> storage_pb2.Volume:
+def _describe(spec: jobs_pb2.ImportSpec, stack: Stack, *, of_labels: bool) -> storage_pb2.Volume:
+    image, labels = storage_pb2.VOLUME_KIND_IMAGE, storage_pb2.VOLUME_KIND_LABELS
     return storage_pb2.Volume(
         name=spec.volume,
-        kind=kind,
+        kind=labels if of_labels else image,
         format=imports.FORMATS[spec.format],
-        data_type=arrays.data_type_of(stack.dtype),
+        # Whatever the files count with, labels are class values.
+        data_type=types_pb2.DATA_TYPE_UINT8 if of_labels else arrays.data_type_of(stack.dtype),
         voxel_size=spec.voxel_size,
         levels=[storage_pb2.VolumeLevel(shape=shape_proto(stack.shape))],
     )

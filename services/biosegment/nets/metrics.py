@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from biosegment.client.arrays import CLEARED
 from biosegment.nets.channels import IGNORE, to_channels
 
 
@@ -14,11 +15,13 @@ class Confusion:
     Attributes:
         classes: Class values in channel order; the first is background.
         counts: int64, (reference, predicted).
+        met: 256 of bool: values that the reference held so far.
     """
 
     def __init__(self, classes: Sequence[int]) -> None:
         self.classes = tuple(classes)
         self.counts = np.zeros((len(self.classes),) * 2, np.int64)
+        self.met = np.zeros(256, bool)
 
     def update(self, predicted: NDArray[np.uint8], reference: NDArray[np.uint8]) -> int:
         """Counts the voxels of a piece.
@@ -31,6 +34,7 @@ class Confusion:
         Returns:
             Voxels compared.
         """
+        self.met |= np.bincount(reference.reshape(-1), minlength=256) > 0
         truth = to_channels(reference, self.classes, others=0).reshape(-1)
         guess = to_channels(predicted, self.classes, others=0).reshape(-1)
         keep = (truth != IGNORE) & (guess != IGNORE)
@@ -43,6 +47,17 @@ class Confusion:
     def voxels(self) -> int:
         """Voxels compared so far."""
         return int(self.counts.sum())
+
+    @property
+    def missing(self) -> list[int]:
+        """Classes of the model that the reference did not hold so far."""
+        return [value for value in self.classes if not self.met[value]]
+
+    @property
+    def unknown(self) -> list[int]:
+        """Classes that the reference held and the model does not know."""
+        labels = np.flatnonzero(self.met[:CLEARED]).tolist()
+        return [value for value in labels if value not in self.classes]
 
     def figures(self) -> dict[str, float]:
         """Metrics by name.

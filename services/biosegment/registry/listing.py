@@ -13,6 +13,9 @@ from biosegment.registry.paging import decode_token, encode_token, page_size
 _R = TypeVar("_R")
 _M = TypeVar("_M", bound=Message)
 
+COMPARED = 1000
+"""A name that is not there is compared with so many that are, for one that was meant."""
+
 PAGE_BYTES = 2 << 20
 """A page ends before it grows beyond this; clients take messages up to 4 MiB."""
 

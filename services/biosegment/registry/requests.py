@@ -42,7 +42,7 @@ async def once(
     if row is not None:
         if row.method != method:
             raise InvalidArgumentError(
-                f"The request_id was used for {row.method} before; take a new one.",
+                "The request_id was used for another request before; take a new one.",
                 field="request_id",
             )
         return answer_type.FromString(row.answer)

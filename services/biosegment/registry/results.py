@@ -21,6 +21,7 @@ from biosegment.client.names import DATASET, SEGMENTATION, VOLUME, check_id, par
 from biosegment.registry.campaigns.campaigns import check_base, level_zero, require_campaign
 from biosegment.registry.campaigns.rounds import enter, require_round, round_word
 from biosegment.registry.catalog.datasets import require_dataset
+from biosegment.registry.catalog.evaluations import record_evaluation
 from biosegment.registry.catalog.models import newest_version, require_model, require_version
 from biosegment.registry.catalog.projects import add_named, require_project
 from biosegment.registry.database import now
@@ -28,7 +29,7 @@ from biosegment.registry.outbox import publish_event
 from biosegment.registry.tables.boxes import box_values
 from biosegment.registry.tables.campaigns import ProposalRow
 from biosegment.registry.tables.catalog import DatasetRow, ModelVersionRow, SegmentationRow
-from biosegment.registry.values import check_text, finite, kept_warnings
+from biosegment.registry.values import check_text, finite, kept_warnings, known
 from biosegment.v1 import campaigns_pb2, events_pb2, jobs_pb2
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -80,7 +81,7 @@ async def apply_result(
     elif wanted == "segment_spec":
         await apply_segment(session, job.name, job.segment_spec, complete=complete)
     elif wanted == "evaluate_spec":
-        await apply_evaluate(session, job.name, job.evaluate_spec, result.evaluate_result)
+        await apply_evaluate(session, job.name, job.evaluate_spec, result.evaluate_result, warnings)
     elif wanted == "search_spec" and result.search_result.HasField("train_result"):
         answer.search_result.train_result.version = await apply_train(
             session, job.name, job.search_spec.training, result.search_result.train_result, warnings
@@ -197,6 +198,7 @@ async def apply_train(
         job=job,
         metrics=finite(result.metrics),
         warnings=list(warnings),
+        reference=known(result.reference),
         create_time=now(),
     )
     session.add(row)
@@ -240,15 +242,18 @@ async def apply_segment(
 
 
 async def apply_evaluate(
-    session: AsyncSession, job: str, spec: jobs_pb2.EvaluateSpec, result: jobs_pb2.EvaluateResult
+    session: AsyncSession,
+    job: str,
+    spec: jobs_pb2.EvaluateSpec,
+    result: jobs_pb2.EvaluateResult,
+    warnings: Sequence[str],
 ) -> None:
-    """Adds the figures to the version, and to the round that asked for them, which is then over."""
-    metrics = finite(result.metrics)
+    """Keeps the figures, and gives them to the round that asked for them, which is then over."""
     current = await require_round(session, spec.round, lock=True) if spec.round else None
     version = await require_version(session, spec.version, lock=True)
-    version.metrics = {**version.metrics, **metrics}
+    await record_evaluation(session, version, job, spec, result, warnings)
     if current is not None:
-        current.metrics = {**current.metrics, **metrics}
+        current.metrics = {**current.metrics, **finite(result.metrics)}
         # Whoever started it may have been cut off before it could say so.
         current.evaluate_job = current.evaluate_job or job
         if current.state == campaigns_pb2.ROUND_STATE_EVALUATING:

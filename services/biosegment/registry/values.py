@@ -3,14 +3,18 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from math import isfinite
+from typing import Any
 
+from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from biosegment.client.errors import InvalidArgumentError
+from biosegment.v1 import types_pb2
 
 _TEXT_CHARACTERS = 200
 _WARNINGS, _WARNING_CHARACTERS = 20, 1000
+_NUMBERS = 64
 
 
 def check_text(text: str, field: str, most: int = _TEXT_CHARACTERS) -> str:
@@ -32,6 +36,23 @@ def kept_warnings(warnings: Iterable[str]) -> list[str]:
     """The warnings of a job as they are kept: no job fails because it warns too much."""
     texts = dict.fromkeys(text[:_WARNING_CHARACTERS].replace("\0", "") for text in warnings)
     return list(texts)[:_WARNINGS]
+
+
+def known(reference: types_pb2.InputReference) -> dict[str, Any]:
+    """What raw data look like to a version, as JSON.
+
+    Raises:
+        InvalidArgumentError: A number is not finite, or there are more than can be meant.
+    """
+    numbers = [*reference.grey.quantiles, reference.grey.left_out]
+    size = reference.voxel_size
+    if len(numbers) > _NUMBERS or not all(map(isfinite, (*numbers, size.z, size.y, size.x))):
+        raise InvalidArgumentError(
+            "What raw data look like to a version is told by a few finite numbers.",
+            field="reference",
+        )
+    check_text(reference.dataset, "reference.dataset")
+    return dict(json_format.MessageToDict(reference, preserving_proto_field_name=True))
 
 
 def check_seconds(duration: Duration, field: str, most: float) -> float:

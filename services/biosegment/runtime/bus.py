@@ -5,6 +5,9 @@ subscriber binds; it never creates, because a subscription on an existing
 durable silently ignores a new configuration.
 """
 
+from biosegment.runtime import lean_nats  # noqa: F401
+
+# isort: split
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator

@@ -73,6 +73,7 @@ class ChildContext:
         self._lock = lock
         self._let_by = let_by
         self._cancel = threading.Event()
+        self._finish = threading.Event()
 
     def report(self, value: Any) -> None:
         """Sends a picklable value to the parent's on_report."""
@@ -83,6 +84,11 @@ class ChildContext:
     def cancelled(self) -> bool:
         """Whether the parent asked to stop."""
         return self._cancel.is_set()
+
+    @property
+    def finishing(self) -> bool:
+        """Whether the parent asked to end soon with what there is."""
+        return self._finish.is_set()
 
     def check(self) -> None:
         """Does urgent tasks that wait; raises JobCancelledError once the parent asked to stop.
@@ -138,6 +144,8 @@ class _Server:
                 self._waiting.put(None)
             elif message[0] == "cancel" and message[1] in self._current:
                 self._current[message[1]]._cancel.set()
+            elif message[0] == "finish" and message[1] in self._current:
+                self._current[message[1]]._finish.set()
 
     def _let_by(self) -> None:
         """Does the urgent tasks that wait, within the task in hand."""
@@ -231,6 +239,7 @@ class Child:
         *,
         on_report: Callable[[Any], None] | None = None,
         cancelled: asyncio.Event | None = None,
+        finishing: asyncio.Event | None = None,
         urgent: bool = False,
         **kwargs: Any,
     ) -> Any:
@@ -240,6 +249,7 @@ class Child:
             target: The function, importable by name.
             on_report: Called in this event loop with each value that the function reports.
             cancelled: Once set, the child is asked to stop, and killed if it does not.
+            finishing: Once set, the child is asked to end soon with what it has.
             urgent: Go before tasks that are not; one in hand lets it by when it next checks.
             kwargs: Picklable arguments.
 
@@ -249,13 +259,14 @@ class Child:
             ChildFailedError: The function failed in an unexpected way.
         """
         async with self._urgent_turn if urgent else self._turn:
-            return await self._run(target, on_report, cancelled, urgent, kwargs)
+            return await self._run(target, on_report, cancelled, finishing, urgent, kwargs)
 
     async def _run(
         self,
         target: str,
         on_report: Callable[[Any], None] | None,
         cancelled: asyncio.Event | None,
+        finishing: asyncio.Event | None,
         urgent: bool,
         kwargs: dict[str, Any],
     ) -> Any:
@@ -272,6 +283,8 @@ class Child:
             watchers.append(asyncio.create_task(self._watch_stall()))
             if cancelled is not None:
                 watchers.append(asyncio.create_task(self._watch(cancelled, task)))
+            if finishing is not None:
+                watchers.append(asyncio.create_task(self._pass_on(finishing, task)))
             return await answer
         except asyncio.CancelledError:
             self.kill()
@@ -280,6 +293,11 @@ class Child:
             for watcher in watchers:
                 watcher.cancel()
             self._flights.pop(task, None)
+
+    async def _pass_on(self, finishing: asyncio.Event, task: int) -> None:
+        await finishing.wait()
+        with contextlib.suppress(OSError):
+            self._flights[task].pipe.send(("finish", task))
 
     async def _watch(self, cancelled: asyncio.Event, task: int) -> None:
         await cancelled.wait()

@@ -3,6 +3,9 @@
 Run it before the services: ``python -m biosegment.runtime.provision``.
 """
 
+from biosegment.runtime import lean_nats  # noqa: F401
+
+# isort: split
 import asyncio
 import os
 import sys

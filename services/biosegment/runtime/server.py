@@ -116,7 +116,8 @@ class _Gate:
             incident = uuid.uuid4().hex[:12]
             _log.error("call.failed", rpc=method, incident=incident, exc_info=error)
             known = InternalError(
-                f"The service failed in {method} (incident {incident}); its log says why.",
+                f"A service failed unexpectedly (incident {incident}); the line with that number "
+                "in the platform's logs says why.",
                 incident=incident,
             )
         await context.abort_with_status(rpc_status.to_status(to_status(known)))

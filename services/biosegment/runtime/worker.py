@@ -12,6 +12,7 @@ import os
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from biosegment.client.errors import (
@@ -118,6 +119,7 @@ class JobContext(_Lease):
         job: The job as claimed; job.stage says which part of a blocked job is due.
         stubs: Async stubs of the platform.
         cancelled: Set when the work must stop soon.
+        finishing: Set when the work is to end soon with what it has.
     """
 
     def __init__(
@@ -130,15 +132,33 @@ class JobContext(_Lease):
         super().__init__(message, claim.lease.ToTimedelta().total_seconds(), stopping)
         self.job = claim.job
         self.stubs = stubs
+        self.finishing = asyncio.Event()
+        if claim.job.finishing:
+            self.finishing.set()
         self._progress: jobs_pb2.Progress | None = None
 
     def progress(
-        self, done: int, total: int, stage: str, figures: dict[str, float] | None = None
+        self,
+        done: int,
+        total: int,
+        stage: str,
+        figures: dict[str, float] | None = None,
+        seconds_left: float | None = None,
     ) -> None:
-        """Notes how far the work is; the next heartbeat tells the registry."""
+        """Notes how far the work is; the next heartbeat tells the registry.
+
+        Args:
+            done: Units done.
+            total: Units in all; 0 while unknown.
+            stage: What is being done, in a word or two.
+            figures: Of the moment.
+            seconds_left: Until the end, where the work has measured it; else the registry does.
+        """
         self._progress = jobs_pb2.Progress(
             done=done, total=total, stage=stage, figures=figures or {}
         )
+        if seconds_left is not None:
+            self._progress.eta.FromTimedelta(timedelta(seconds=max(0.0, seconds_left)))
 
     async def beat(self) -> bool:
         """Renews the lease and writes the noted progress; obeys a pause like a drain."""
@@ -150,6 +170,8 @@ class JobContext(_Lease):
         )
         if answer.pause_requested and not self.cancelled.is_set():
             self.released = True
+        if answer.finish_requested:
+            self.finishing.set()
         return answer.cancel_requested or answer.pause_requested
 
     async def run_child(self, child: Child, target: str, **kwargs: Any) -> Any:
@@ -158,6 +180,7 @@ class JobContext(_Lease):
             target,
             on_report=lambda report: self.progress(**report),
             cancelled=self.cancelled,
+            finishing=self.finishing,
             **kwargs,
         )
 
@@ -302,6 +325,11 @@ class BlocksContext(_Lease):
         self._done: list[int] = []
         self._skipped: set[int] = set()
         self._failed: list[jobs_pb2.BlockFailure] = []
+        self._part = (0, 0.0)
+
+    def part(self, block: int, fraction: float) -> None:
+        """Notes how much of the block in hand is computed, 0 to 1."""
+        self._part = block, fraction
 
     def done(self, block: int, *, skipped: bool = False) -> None:
         """Notes that a block's output is stored, or that nothing had to be computed for it."""
@@ -325,6 +353,7 @@ class BlocksContext(_Lease):
     async def beat(self, release: bool = False) -> bool:
         """Renews the lease and settles the noted blocks."""
         done, failed = list(self._done), list(self._failed)
+        block, part = self._part
         answer = await self.stubs.workers.SettleBlocks(
             jobs_pb2.SettleBlocksRequest(
                 job=self.job.name,
@@ -335,10 +364,13 @@ class BlocksContext(_Lease):
                 release=release,
                 phase=self.job.blocks.phase,
                 skipped_blocks=sorted(self._skipped.intersection(done)),
+                part=0.0 if block in done else part,
             ),
             timeout=10,
         )
         del self._done[: len(done)], self._failed[: len(failed)]
+        if block in done and self._part[0] == block:
+            self._part = block, 0.0
         self.pausing = answer.pause_requested
         return answer.cancel_requested
 

@@ -63,7 +63,15 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self, request: pb.FinishVolumeRequest, context: _Context
     ) -> pb.FinishVolumeResponse:
         """Declares a volume complete."""
-        return pb.FinishVolumeResponse(volume=await self._volumes.finish(request.name))
+        grey = request.grey if request.HasField("grey") else None
+        return pb.FinishVolumeResponse(volume=await self._volumes.finish(request.name, grey))
+
+    async def RecordGreyStatistics(
+        self, request: pb.RecordGreyStatisticsRequest, context: _Context
+    ) -> pb.RecordGreyStatisticsResponse:
+        """Keeps the grey values of an image."""
+        volume = await self._volumes.record_grey(request.name, request.grey)
+        return pb.RecordGreyStatisticsResponse(volume=volume)
 
     async def DeleteVolume(
         self, request: pb.DeleteVolumeRequest, context: _Context

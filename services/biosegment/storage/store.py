@@ -5,6 +5,9 @@ a key-value store lists every chunk, so each volume also has an empty key in ``<
 What the store knows of itself is in ``.biosegment/``.
 """
 
+import asyncio
+import contextlib
+import os
 import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -56,6 +59,11 @@ class Place:
     def volume_name(self) -> str:
         """Its resource name, projects/p/volumes/v."""
         return names.VOLUME.format(self.project, self.file_name.rpartition(".")[0])
+
+    @property
+    def beside(self) -> str:
+        """Prefix of the objects that belong to it, such as the table of its instances."""
+        return f"{self.project}/objects/instances/{self.file_name.rpartition('.')[0]}/"
 
     def level_path(self, level: int) -> str:
         """Prefix of one level's keys."""
@@ -154,10 +162,21 @@ class Store:
         return sorted(key.decode() for key in found)
 
     async def delete(self, prefix: str) -> None:
-        """Removes every key that begins with the prefix."""
+        """Removes every key that begins with the prefix, and folders that are empty then."""
         with self.reaching("deleting"):
             await (await self._open()).delete_range(_range(prefix))
+        if self._base["driver"] == "file" and prefix.endswith("/"):
+            await asyncio.to_thread(_prune, Path(self._base["path"] + prefix))
+
+
+def _prune(folder: Path) -> None:
+    """Removes the folders at and below one that hold nothing; whoever writes there makes them."""
+    for path, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):  # Not empty, or gone.
+            Path(path).rmdir()
 
 
 def _range(prefix: str) -> Any:
+    if not prefix:
+        return ts.KvStore.KeyRange("", "")
     return ts.KvStore.KeyRange(prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))

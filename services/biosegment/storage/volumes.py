@@ -4,18 +4,27 @@ import asyncio
 import json
 from collections import defaultdict
 from contextlib import AbstractContextManager
+from math import isfinite
 from typing import Any
 
 import tensorstore as ts
 
 from biosegment.client import names
-from biosegment.client.errors import AlreadyExistsError, NotFoundError
+from biosegment.client.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+)
 from biosegment.runtime.stores import context
 from biosegment.storage import layout, request
 from biosegment.storage.store import EXTENSIONS, Place, Store, place_of
-from biosegment.v1 import storage_pb2
+from biosegment.v1 import storage_pb2, types_pb2
 
 _CACHE_BYTES = 128 << 20
+_QUANTILES = 7
+# Each of them has a tenth of the rim.
+_MOST_PADDING = 10
 
 
 class Volumes:
@@ -52,9 +61,8 @@ class Volumes:
                 unfinished = entry.volume.state == storage_pb2.VOLUME_STATE_WRITING
                 if not (replace_unfinished and unfinished):
                     raise AlreadyExistsError(
-                        f"There is already a volume {asked.name}"
-                        f"{', not finished yet' if unfinished else ''}; take another name, or "
-                        "delete it first.",
+                        f'There is already a volume "{names.short(asked.name)}"'
+                        f"{', not finished yet' if unfinished else ''}; take another name.",
                         name=asked.name,
                     )
                 await self._remove(there)
@@ -93,10 +101,7 @@ class Volumes:
             The volumes, and the last name of the page if there are more.
         """
         found: list[storage_pb2.Volume] = []
-        listed = await self._store.keys(f"{project}/index/")
-        for name in sorted(
-            {names.VOLUME.format(project, key.rpartition(".")[0]) for key in listed}
-        ):
+        for name in await self._names(project):
             if name <= after:
                 continue
             if len(found) == size:
@@ -106,21 +111,54 @@ class Volumes:
                 found.append(self._public(known[0], known[1].volume))
         return found, ""
 
-    async def finish(self, name: str) -> storage_pb2.Volume:
+    async def finish(
+        self, name: str, grey: types_pb2.GreyStatistics | None = None
+    ) -> storage_pb2.Volume:
         """Declares a volume complete; once more does no harm.
+
+        Args:
+            name: projects/p/volumes/v
+            grey: Grey values of an image, if they are known.
 
         Raises:
             NotFoundError: There is no such volume.
+            InvalidArgumentError: The grey values make no sense.
+            FailedPreconditionError: It has grey values and holds labels.
         """
         async with self._locks[name]:
             place, entry = await self._require(name)
             volume = entry.volume
             if volume.state != storage_pb2.VOLUME_STATE_READY:
+                if grey is not None:
+                    _check_grey(place.volume_name, volume, grey)
+                    volume.grey.CopyFrom(grey)
                 if place.format == storage_pb2.VOLUME_FORMAT_N5:
                     await self._finish_n5_levels(place, volume)
                 volume.state = storage_pb2.VOLUME_STATE_READY
                 await self._save(place, entry)
             return self._public(place, volume)
+
+    async def record_grey(self, name: str, grey: types_pb2.GreyStatistics) -> storage_pb2.Volume:
+        """Keeps the grey values of a complete image that has none yet.
+
+        Raises:
+            NotFoundError: There is no such volume.
+            InvalidArgumentError: The grey values make no sense.
+            FailedPreconditionError: It is not complete, or holds labels.
+        """
+        async with self._locks[name]:
+            place, entry = await self._require(name)
+            _check_grey(name, entry.volume, grey)
+            # Not by halves: what was measured later may be of other voxels.
+            if entry.volume.state != storage_pb2.VOLUME_STATE_READY:
+                raise FailedPreconditionError(
+                    f"{name} is still being written; measure its grey values once it is complete.",
+                    name=name,
+                )
+            if not entry.volume.HasField("grey"):
+                entry.volume.grey.CopyFrom(grey)
+                await self._save(place, entry)
+            return self._public(place, entry.volume)
 
     async def set_revision(self, name: str, revision: int) -> None:
         """Notes up to which revision of the annotation log a volume is painted.
@@ -146,7 +184,9 @@ class Volumes:
                 if found is None or found[1].request_id != made_by:
                     return
             for volume_format in EXTENSIONS:
-                await self._remove(place_of(name, volume_format))
+                place = place_of(name, volume_format)
+                await self._remove(place)
+                await self._store.delete(place.beside)
 
     async def level_specs(self, name: str) -> tuple[storage_pb2.Volume, list[str]]:
         """A volume and the tensorstore specs, as JSON, that open its levels.
@@ -173,6 +213,11 @@ class Volumes:
     def _open_spec(self, place: Place, volume: storage_pb2.Volume, level: int) -> dict[str, Any]:
         return layout.open_spec(self._store.spec(place.level_path(level)), volume, level)
 
+    async def _names(self, project: str) -> list[str]:
+        """The full names of a project's volumes, in order."""
+        listed = await self._store.keys(f"{project}/index/")
+        return sorted({names.VOLUME.format(project, key.rpartition(".")[0]) for key in listed})
+
     async def _find(self, name: str) -> tuple[Place, layout.Entry] | None:
         for volume_format in EXTENSIONS:
             place = place_of(name, volume_format)
@@ -184,7 +229,8 @@ class Volumes:
     async def _require(self, name: str) -> tuple[Place, layout.Entry]:
         found = await self._find(name)
         if found is None:
-            raise NotFoundError(f"The store has no volume {name}.", name=name)
+            project, _ = names.parse(names.VOLUME, name)
+            raise names.not_found(names.VOLUME, name, await self._names(project))
         return found
 
     async def _save(self, place: Place, entry: layout.Entry) -> None:
@@ -212,9 +258,24 @@ class Volumes:
         return public
 
 
+def _check_grey(name: str, volume: storage_pb2.Volume, grey: types_pb2.GreyStatistics) -> None:
+    if volume.kind != storage_pb2.VOLUME_KIND_IMAGE:
+        raise FailedPreconditionError(f"{name} holds labels, which have no grey values.", name=name)
+    quantiles = list(grey.quantiles)
+    rising = all(map(isfinite, (*quantiles, *grey.padding))) and quantiles == sorted(quantiles)
+    few = len(quantiles) in (0, _QUANTILES) and len(grey.padding) <= _MOST_PADDING
+    if not rising or not few or not 0 <= grey.left_out <= 1:
+        raise InvalidArgumentError(
+            f"The grey values of {name} must be {_QUANTILES} rising quantiles, or none, and a "
+            "fraction of 0 to 1 of voxels left out.",
+            field="grey",
+        )
+
+
 def _same(existing: storage_pb2.Volume, planned: storage_pb2.Volume) -> bool:
     """Whether an existing volume is what a request describes, whatever happened to it since."""
     probe = storage_pb2.Volume()
     probe.CopyFrom(existing)
     probe.state, probe.revision = planned.state, planned.revision
+    probe.ClearField("grey")
     return probe == planned

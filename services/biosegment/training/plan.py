@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from dataclasses import dataclass
 
 from google.protobuf.json_format import MessageToDict
 
@@ -12,6 +13,7 @@ from biosegment.client.stubs import AsyncStubs
 from biosegment.nets import catalog, intensity
 from biosegment.nets.families import Architecture
 from biosegment.nets.parameters import Parameters
+from biosegment.training import labelled
 from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2, storage_pb2
 
 _STEPS = 500
@@ -20,14 +22,29 @@ _FRESH_RATE, _FINE_TUNING_RATE = 1e-3, 5e-4
 _CHECKPOINT_STEPS = 100
 _DICE_WEIGHT = 0.5
 _HOLD_OUT, _MEASUREMENTS, _PATIENCE = 0.2, 20, 6
+_MOST_FRESH_VOXELS = 1 << 28
+_MAX_SECONDS = 30 * 24 * 3600.0
 _MAX_STEPS, _MAX_BATCH, _MAX_PATCH, _MAX_SEED = 1_000_000, 1024, 4096, 2**31 - 1
 _PAGE = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class TrainPlan:
+    """A checked training.
+
+    Attributes:
+        spec: With its revision pinned and every default filled in.
+        warnings: What whoever uses the version should know, as far as the record tells.
+    """
+
+    spec: jobs_pb2.TrainSpec
+    warnings: list[str]
+
+
 async def plan(
     stubs: AsyncStubs, parent: str, request_id: str, spec: jobs_pb2.TrainSpec
-) -> jobs_pb2.TrainSpec:
-    """The spec with its revision pinned and every default filled in.
+) -> TrainPlan:
+    """Checks a training, pins its revision and fills in every default.
 
     Args:
         stubs: To reach registry and storage.
@@ -36,10 +53,11 @@ async def plan(
         spec: As asked.
 
     Raises:
-        InvalidArgumentError: A field is wrong, or the base version belongs to another model.
+        InvalidArgumentError: A field is wrong, the base version belongs to another model, or a
+            patch does not fit into the data set.
         NotFoundError: Model, version or data set do not exist.
-        FailedPreconditionError: The revision holds no label of the model's classes, or the raw
-            volume cannot be fed to a network.
+        FailedPreconditionError: The revision holds labels of none or one of the model's classes, or
+            the raw volume cannot be fed to a network.
     """
     names.parse(names.PROJECT, parent)
     for pattern, name in ((names.MODEL, spec.model), (names.DATASET, spec.dataset)):
@@ -52,20 +70,87 @@ async def plan(
     parameters = catalog.resolve(model.architecture, MessageToDict(model.parameters))
     catalog.check_classes(len(model.classes))
     await _check_base(stubs, spec)
+    found = await stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=spec.dataset))
+    dataset = found.dataset
+    await _check_raw(stubs, dataset.raw_volume)
+    _check_fresh(dataset, spec)
     made = jobs_pb2.TrainSpec()
     made.CopyFrom(spec)
+    warnings: list[str] = []
     if spec.objective == jobs_pb2.TRAINING_OBJECTIVE_RESTORATION:
-        made.region.CopyFrom((await _region(stubs, spec)).to_proto())
+        made.region.CopyFrom(_region(dataset, spec).to_proto())
     else:
         made.objective = jobs_pb2.TRAINING_OBJECTIVE_LABELS
-        made.revision = await _revision(stubs, spec, model)
-    seed = _seed_of(request_id)
+        made.revision = _revision(dataset, spec)
+        warnings += await _check_labels(stubs, made, model)
+    room = Box.from_proto(made.region) if made.HasField("region") else None
+    shape = room.shape if room else shape_of(dataset.shape)
     made.settings.CopyFrom(
-        settings(spec.settings, architecture, parameters, fresh=not spec.base_version, seed=seed)
+        settings(
+            spec.settings,
+            architecture,
+            parameters,
+            fresh=not spec.base_version,
+            seed=_seed_of(request_id),
+            shape=shape,
+        )
     )
-    if made.HasField("region"):
-        _check_room(Box.from_proto(made.region), shape_of(made.settings.patch))
-    return made
+    patch = shape_of(made.settings.patch)
+    if room:
+        _check_room(room, patch)
+    _check_patch(spec.dataset, shape, patch, architecture.footprint(parameters).stride)
+    return TrainPlan(made, warnings)
+
+
+def _check_fresh(dataset: registry_pb2.Dataset, spec: jobs_pb2.TrainSpec) -> None:
+    """Accepts boxes that the base version can be measured on in memory.
+
+    Raises:
+        InvalidArgumentError: There is no version to measure, or they are too large.
+        OutsideVolumeError: One leaves the data set.
+    """
+    if spec.fresh and not spec.base_version:
+        raise InvalidArgumentError(
+            "There is no version to measure on fresh labels: name a base version, or leave the "
+            "boxes out.",
+            field="spec.fresh",
+        )
+    shape, what = shape_of(dataset.shape), f"the data set {dataset.name}"
+    voxels = sum(Box.from_proto(box).within(shape, what).voxels for box in spec.fresh)
+    if voxels > _MOST_FRESH_VOXELS:
+        raise InvalidArgumentError(
+            f"{voxels} voxels are more than a version is measured on before a training "
+            f"({_MOST_FRESH_VOXELS}); name fewer or smaller boxes.",
+            field="spec.fresh",
+        )
+
+
+def _check_patch(dataset: str, shape: ZYX, patch: ZYX, step: ZYX) -> None:
+    """Accepts patches that the data set can fill, up to what the network's steps need beyond.
+
+    Raises:
+        InvalidArgumentError: The rest would be the data set's mirror image, read and learnt in
+            vain.
+    """
+    most = _fitting(patch, step, shape)
+    if any(
+        size > -(-extent // by) * by for size, by, extent in zip(patch, step, shape, strict=True)
+    ):
+        raise InvalidArgumentError(
+            f"A patch of {' × '.join(map(str, patch))} voxels (z, y, x) is larger than {dataset}, "
+            f"which has {' × '.join(map(str, shape))}. Take --patch {','.join(map(str, most))} or "
+            "a smaller one.",
+            field="spec.settings.patch",
+        )
+
+
+def _fitting(patch: ZYX, step: ZYX, shape: ZYX) -> ZYX:
+    """The patch, smaller in a small volume; a multiple of the network's step all the same."""
+    z, y, x = (
+        max(by, min(size, extent // by * by))
+        for size, by, extent in zip(patch, step, shape, strict=True)
+    )
+    return z, y, x
 
 
 async def _check_base(stubs: AsyncStubs, spec: jobs_pb2.TrainSpec) -> None:
@@ -83,7 +168,7 @@ async def _check_base(stubs: AsyncStubs, spec: jobs_pb2.TrainSpec) -> None:
     )
 
 
-async def _region(stubs: AsyncStubs, spec: jobs_pb2.TrainSpec) -> Box:
+def _region(dataset: registry_pb2.Dataset, spec: jobs_pb2.TrainSpec) -> Box:
     """The voxels to restore, all unless said otherwise."""
     asked = spec.settings
     if asked.HasField("hold_out") or asked.find_learning_rate or asked.find_batch_size:
@@ -98,9 +183,7 @@ async def _region(stubs: AsyncStubs, spec: jobs_pb2.TrainSpec) -> Box:
             "revision empty.",
             field="spec",
         )
-    answer = await stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=spec.dataset))
-    await _check_raw(stubs, answer.dataset.raw_volume)
-    shape = shape_of(answer.dataset.shape)
+    shape = shape_of(dataset.shape)
     box = Box.from_proto(spec.region) if spec.HasField("region") else Box.of_shape(shape)
     return box.within(shape, f"the data set {spec.dataset}")
 
@@ -114,23 +197,40 @@ def _check_room(region: Box, patch: ZYX) -> None:
         )
 
 
-async def _revision(stubs: AsyncStubs, spec: jobs_pb2.TrainSpec, model: registry_pb2.Model) -> int:
-    answer = await stubs.registry.GetDataset(registry_pb2.GetDatasetRequest(name=spec.dataset))
-    dataset = answer.dataset
-    await _check_raw(stubs, dataset.raw_volume)
+def _revision(dataset: registry_pb2.Dataset, spec: jobs_pb2.TrainSpec) -> int:
     if not 0 <= spec.revision <= dataset.revision:
         raise InvalidArgumentError(
             f"{spec.dataset} has no revision {spec.revision}; its newest is {dataset.revision}.",
             field="spec.revision",
         )
-    revision = spec.revision or dataset.revision
-    if not revision or not await _has_labels(stubs, spec.dataset, revision, set(model.classes)):
+    return spec.revision or dataset.revision
+
+
+async def _check_labels(
+    stubs: AsyncStubs, spec: jobs_pb2.TrainSpec, model: registry_pb2.Model
+) -> list[str]:
+    """Looks at which classes were ever labelled; what of it still stands, the training sees.
+
+    Returns:
+        What is to be said of classes without labels.
+
+    Raises:
+        FailedPreconditionError: There are labels of none of the classes, or of one alone.
+    """
+    voxels = dict.fromkeys(model.classes, 0)
+    if spec.revision:
+        await _count_labels(stubs, spec, voxels)
+    if not any(voxels.values()):
         raise FailedPreconditionError(
-            f"Revision {revision} of {spec.dataset} holds no labels of the classes of {model.name} "
-            f"({', '.join(map(str, model.classes))}). Annotate some voxels first.",
+            f"Revision {spec.revision} of {spec.dataset} holds no labels of the classes of "
+            f"{model.name} ({', '.join(map(str, model.classes))}). Annotate some voxels first.",
             name=spec.dataset,
         )
-    return int(revision)
+    answer = await stubs.registry.ListLabelClasses(
+        registry_pb2.ListLabelClassesRequest(parent=names.project_of(spec.dataset))
+    )
+    called = {found.value: found.display_name for found in answer.label_classes}
+    return labelled.check(voxels, spec, called)
 
 
 async def _check_raw(stubs: AsyncStubs, name: str) -> None:
@@ -143,16 +243,20 @@ async def _check_raw(stubs: AsyncStubs, name: str) -> None:
         )
 
 
-async def _has_labels(stubs: AsyncStubs, dataset: str, revision: int, classes: set[int]) -> bool:
+async def _count_labels(
+    stubs: AsyncStubs, spec: jobs_pb2.TrainSpec, commits: dict[int, int]
+) -> None:
+    """Counts commits by class, until there is one of each."""
     request = annotations_pb2.ListAnnotationsRequest(
-        parent=dataset, page_size=_PAGE, until_revision=revision
+        parent=spec.dataset, page_size=_PAGE, until_revision=spec.revision
     )
     while True:
         page = await stubs.annotations.ListAnnotations(request)
-        if any(classes.intersection(commit.classes) for commit in page.annotations):
-            return True
-        if not page.next_page_token:
-            return False
+        for commit in page.annotations:
+            for value in set(commit.classes).intersection(commits):
+                commits[value] += 1
+        if all(commits.values()) or not page.next_page_token:
+            return
         request.page_token = page.next_page_token
 
 
@@ -163,6 +267,7 @@ def settings(
     *,
     fresh: bool,
     seed: int,
+    shape: ZYX | None = None,
 ) -> jobs_pb2.TrainingSettings:
     """Training settings with every default filled in.
 
@@ -172,12 +277,15 @@ def settings(
         parameters: Of the architecture, complete.
         fresh: Whether training begins with fresh weights.
         seed: The default seed.
+        shape: Extent of the voxels there are, which the default patch is not to exceed.
 
     Raises:
         InvalidArgumentError: A value is out of range.
     """
-    default = shape_proto(architecture.patch(parameters))
-    patch = asked.patch if asked.HasField("patch") else default
+    strides = architecture.footprint(parameters).stride
+    default = architecture.patch(parameters)
+    usual = default if shape is None else _fitting(default, strides, shape)
+    patch = asked.patch if asked.HasField("patch") else shape_proto(usual)
     made = jobs_pb2.TrainingSettings(
         steps=asked.steps or _STEPS,
         batch_size=asked.batch_size or _BATCH_SIZE,
@@ -189,6 +297,7 @@ def settings(
         precision=asked.precision,
         find_learning_rate=asked.find_learning_rate,
         find_batch_size=asked.find_batch_size,
+        max_seconds=asked.max_seconds,
     )
     if asked.HasField("hold_out"):
         made.hold_out.CopyFrom(_hold_out(asked.hold_out, made.steps))
@@ -204,7 +313,7 @@ def settings(
     _between("seed", made.seed, 1, _MAX_SEED)
     _between("checkpoint_steps", made.checkpoint_steps, 1, _MAX_STEPS)
     _between("dice_weight", made.dice_weight, 0.0, 1.0)
-    strides = architecture.footprint(parameters).stride
+    _between("max_seconds", made.max_seconds, 0.0, _MAX_SECONDS)
     for axis, size, stride in zip("zyx", shape_of(patch), strides, strict=True):
         _between(f"patch.{axis}", size, stride, _MAX_PATCH)
         if size % stride:

@@ -14,8 +14,8 @@ _LIMITS = {"learning_rate": (1e-9, 1.0), "batch_size": (1.0, 1024.0), "dice_weig
 
 async def plan_search(
     stubs: AsyncStubs, parent: str, request_id: str, spec: jobs_pb2.SearchSpec
-) -> jobs_pb2.SearchSpec:
-    """The spec with its revision pinned and every default filled in.
+) -> tuple[jobs_pb2.SearchSpec, list[str]]:
+    """The spec with its revision pinned and every default filled in, and what is to be said.
 
     Args:
         stubs: To reach registry and storage.
@@ -57,8 +57,9 @@ async def plan_search(
         )
     # What trials are compared by.
     settings.hold_out.SetInParent()
-    made.training.CopyFrom(await plan(stubs, parent, request_id, made.training))
-    return made
+    planned = await plan(stubs, parent, request_id, made.training)
+    made.training.CopyFrom(planned.spec)
+    return made, planned.warnings
 
 
 def _check_parameters(spec: jobs_pb2.SearchSpec) -> None:

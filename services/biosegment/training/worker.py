@@ -54,7 +54,22 @@ class TrainHandler:
             connection=str(self._connection),
             spec=ctx.job.train_spec.SerializeToString(),
         )
-        return jobs_pb2.JobResult(train_result=jobs_pb2.TrainResult.FromString(answer))
+        result = jobs_pb2.JobResult.FromString(answer)
+        result.warnings.extend(_cut_short(result.train_result))
+        return result
+
+
+def _cut_short(result: jobs_pb2.TrainResult) -> list[str]:
+    """What to know of a training for most of whose steps there was no time."""
+    asked, taken = result.settings.steps, int(result.metrics.get("steps", 0))
+    if not result.metrics.get("out_of_time") or 2 * taken >= asked:
+        return []
+    seconds = result.settings.max_seconds
+    warning = (
+        f"It was trained for {taken} of {asked} steps, for no more fitted into {seconds:g} s on "
+        "this machine. A smaller network, or a GPU, takes more of them."
+    )
+    return [warning]
 
 
 class SearchHandler:
@@ -76,9 +91,9 @@ class SearchHandler:
                 connection=str(self._connection),
                 spec=spec.SerializeToString(),
             )
-            result = jobs_pb2.SearchResult.FromString(answer)
-            if _complete(spec, result):
-                return jobs_pb2.JobResult(search_result=result)
+            result = jobs_pb2.JobResult.FromString(answer)
+            if _complete(spec, result.search_result):
+                return result
         raise InternalError(f"{ctx.job.name} did not end after {spec.trials} trials.")
 
 

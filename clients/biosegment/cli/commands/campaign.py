@@ -6,10 +6,17 @@ from typing import Annotated
 
 import typer
 
-from biosegment.cli import parse
-from biosegment.cli.output import as_dict, show, show_all, tell, write_json
+from biosegment.cli import parse, units
+from biosegment.cli.output import answer, as_dict, show, show_all, tell, write_json
 from biosegment.cli.session import session_of
+from biosegment.cli.waits import started_lines, waiting_lines
+from biosegment.client import names
 
+_FRESH = (
+    "fresh_iou is the IoU of a round's version on the patches that people answered in the next "
+    "round, measured before they were learnt from. They are the ones it is least sure of, so that "
+    "the whole volume is better. With --reference the rounds have an iou of their own."
+)
 campaign_app = typer.Typer(no_args_is_help=True, help="Active-learning campaigns.")
 
 
@@ -59,14 +66,23 @@ def start(
     pretrain_steps: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Steps on the raw voxels alone, while you answer round 1; 0: none."
+            min=0,
+            help="Steps on the raw voxels alone, while you answer round 1, however long they "
+            "take; 0: none.",
         ),
     ] = None,
+    pretrain_minutes: Annotated[
+        float,
+        typer.Option(min=0.0, help="Or so many minutes at most; it ends once round 1 is answered."),
+    ] = 0.0,
     first_strategy: Annotated[
         str, typer.Option(help="The acquisition function of round 1; random by default.")
     ] = "",
     steps: Annotated[int, typer.Option(min=0, help="Steps of a training on the first batch.")] = 0,
     round_steps: Annotated[int, typer.Option(min=0, help="Steps of each later one.")] = 0,
+    train_minutes: Annotated[
+        float, typer.Option(min=0.0, help="Minutes that a training takes at most.")
+    ] = 0.0,
     stop_uncertainty: Annotated[
         float,
         typer.Option(
@@ -100,6 +116,7 @@ def start(
     stopping = campaigns_pb2.StoppingRule(
         uncertainty_fraction=stop_uncertainty, patience=stop_patience, min_gain=stop_gain
     )
+    start = TrainingSettings(steps=pretrain_steps or 0, max_seconds=60 * pretrain_minutes)
     with session.client() as client:
         campaign = client.start_campaign(
             name,
@@ -115,11 +132,11 @@ def start(
             budget_patches=budget,
             region=parse.optional_box(region),
             evaluate_on=plan,
-            pretraining=TrainingSettings(steps=pretrain_steps) if pretrain_steps else None,
+            pretraining=start if start.ByteSize() else None,
             skip_pretraining=pretrain_steps == 0,
             first_strategy=first_strategy,
-            initial_training=TrainingSettings(steps=steps),
-            round_training=TrainingSettings(steps=round_steps),
+            initial_training=TrainingSettings(steps=steps, max_seconds=60 * train_minutes),
+            round_training=TrainingSettings(steps=round_steps, max_seconds=60 * train_minutes),
             stopping=stopping,
             candidates=campaigns_pb2.CandidateSource.Value(f"CANDIDATE_SOURCE_{candidates.name}"),
             refresh_rounds=refresh_rounds,
@@ -127,7 +144,16 @@ def start(
             automatic=automatic,
             validate_only=check,
         )
-        show(session, campaign)
+    done = "could start" if check else "has started"
+    answer(
+        session,
+        campaign,
+        f"The campaign {name} {done}: {campaign.initial_patches} patches of "
+        f"{units.extent(campaign.patch)} voxels of {names.short(campaign.dataset)} first, then "
+        f"{campaign.batch_patches} a round, {campaign.budget_patches} in all, to teach "
+        f"{names.short(campaign.model)}.",
+        *(started_lines(campaign) if campaign.HasField("waiting") else ()),
+    )
 
 
 @campaign_app.command("list")
@@ -152,6 +178,8 @@ def show_campaign(ctx: typer.Context, campaign: str) -> None:
         told = [as_dict(each) for each in rounds]
         write_json({**as_dict(found), "cost": as_dict(cost), "rounds": told})
         return
+    waiting = waiting_lines(found.waiting)
+    found.ClearField("waiting")
     show(session, found)
     typer.echo()
     columns = ["name", "state", "labelled_patches", "version", "metrics", "seconds", "cost"]
@@ -160,6 +188,9 @@ def show_campaign(ctx: typer.Context, campaign: str) -> None:
         f"\nLabelled: {cost.patches} patches, {cost.labelled_voxels} voxels, with {cost.strokes} "
         f"strokes in {cost.seconds:.0f} s of people's time."
     )
+    if any("fresh_iou" in each.metrics for each in rounds):
+        typer.echo(_FRESH)
+    typer.echo("\n" + "\n".join(waiting))
 
 
 @campaign_app.command("advance")
@@ -173,11 +204,8 @@ def advance(
     """Do the next step of a campaign if it is due."""
     session = session_of(ctx)
     with session.client() as client:
-        answer = client.advance(campaign, close_round=close_round)
-    if session.as_json:
-        write_json(as_dict(answer))
-    else:
-        typer.echo(answer.message)
+        step = client.advance(campaign, close_round=close_round)
+    answer(session, step, step.message)
 
 
 def _set_state(ctx: typer.Context, campaign: str, state: str, reason: str) -> None:
@@ -186,7 +214,8 @@ def _set_state(ctx: typer.Context, campaign: str, state: str, reason: str) -> No
     session = session_of(ctx)
     value = campaigns_pb2.CampaignState.Value(f"CAMPAIGN_STATE_{state}")
     with session.client() as client:
-        show(session, client.set_campaign_state(campaign, value, reason))
+        changed = client.set_campaign_state(campaign, value, reason)
+    answer(session, changed, f"The campaign {campaign} is {state.lower()}.")
 
 
 Reason = Annotated[str, typer.Option(help="Why, in a sentence.")]
@@ -194,8 +223,12 @@ Reason = Annotated[str, typer.Option(help="Why, in a sentence.")]
 
 @campaign_app.command("pause")
 def pause(ctx: typer.Context, campaign: str, reason: Reason = "") -> None:
-    """Hold a campaign: nothing new is started."""
+    """Hold a campaign: nothing new is started, what runs ends by itself."""
     _set_state(ctx, campaign, "PAUSED", reason)
+    session = session_of(ctx)
+    if not session.as_json:
+        with session.client() as client:
+            tell("\n".join(waiting_lines(client.campaign(campaign).waiting)))
 
 
 @campaign_app.command("resume")
@@ -206,8 +239,12 @@ def resume(ctx: typer.Context, campaign: str, reason: Reason = "") -> None:
 
 @campaign_app.command("stop")
 def stop(ctx: typer.Context, campaign: str, reason: Reason = "") -> None:
-    """End a campaign for good."""
-    _set_state(ctx, campaign, "FINISHED", reason)
+    """End a campaign for good, and cancel the jobs that it has started."""
+    session = session_of(ctx)
+    with session.client() as client:
+        stopped = client.stop_campaign(campaign, reason)
+    cancelled = [f"Cancelled {names.short(job)}." for job in stopped.cancelled_jobs]
+    answer(session, stopped, f"The campaign {campaign} is finished.", *cancelled)
 
 
 _PROPOSAL_COLUMNS = ["name", "box", "score", "state", "claimant", "annotation"]
@@ -238,8 +275,10 @@ def claim(
     session = session_of(ctx)
     who = claimant or getpass.getuser()
     with session.client() as client:
-        lent = client.claim(campaign, who, count=count)
-    show_all(session, lent, _PROPOSAL_COLUMNS, empty="There is nothing to label now.")
+        found = client.claim_or_why(campaign, who, count=count)
+    lent = list(found.proposals)
+    why = "\n".join(waiting_lines(found.waiting))
+    show_all(session, lent, _PROPOSAL_COLUMNS, empty=f"There is nothing to label now. {why}")
     if lent and not session.as_json:
         tell(f"Lent to {who}.")
 

@@ -1,14 +1,18 @@
 """project, import, import-labels, dataset, volume, class, export."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biosegment.cli import parse
+from biosegment.cli import parse, units
 from biosegment.cli.follow import finish
-from biosegment.cli.output import show, show_all, tell
-from biosegment.cli.session import session_of
+from biosegment.cli.output import answer, short, show, show_all, show_rows, tell
+from biosegment.cli.session import Session, session_of
+from biosegment.client import names
+
+if TYPE_CHECKING:
+    from biosegment.v1.storage_pb2 import Volume
 
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job, or only start it.")]
 
@@ -43,19 +47,23 @@ Files = Annotated[
 project_app = typer.Typer(no_args_is_help=True, help="Projects: people and their data sets.")
 dataset_app = typer.Typer(no_args_is_help=True, help="Data sets: raw volumes with metadata.")
 volume_app = typer.Typer(no_args_is_help=True, help="Volumes: the arrays in the store.")
+segmentation_app = typer.Typer(
+    no_args_is_help=True, help="Segmentations: model versions applied to whole data sets."
+)
 class_app = typer.Typer(no_args_is_help=True, help="Label classes of the project.")
 
 
 @project_app.command("create")
 def project_create(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help='a-z, 0-9 and "-".')],
+    name: Annotated[str, typer.Argument(help='a-z, 0-9, "-" and "_".')],
     display_name: Annotated[str, typer.Option(help="For people.")] = "",
 ) -> None:
     """Make a project."""
     session = session_of(ctx)
     with session.client() as client:
-        show(session, client.create_project(name, display_name=display_name))
+        made = client.create_project(name, display_name=display_name)
+    answer(session, made, f"Made the project {name}. Name it with --project {name}.")
 
 
 @project_app.command("list")
@@ -109,6 +117,7 @@ def import_labels(
     path: Annotated[Path, typer.Argument(help="A TIFF file, or a folder of TIFF files.")],
     dataset: Annotated[str, typer.Option(help="The data set that the labels belong to.")],
     volume: Annotated[str | None, typer.Option(help="Name of the label volume.")] = None,
+    label_map: parse.LabelMap = None,
     axes: Axes = "",
     image: Image = 0,
     gaps: Gaps = "refuse",
@@ -122,6 +131,7 @@ def import_labels(
             path,
             dataset=dataset,
             volume=volume,
+            label_map=label_map or (),
             axes=axes,
             image=image,
             gaps=gaps,
@@ -133,7 +143,7 @@ def import_labels(
 
 def export(
     ctx: typer.Context,
-    volume: Annotated[str, typer.Argument(help="The volume.")],
+    volume: Annotated[str, typer.Argument(help="A volume, or dataset/segmentation.")],
     path: Annotated[Path, typer.Argument(help="Where to; must not exist.")],
     kind: Annotated[str, typer.Option("--format", help="tiff or ome-zarr.")] = "tiff",
     wait: Wait = True,
@@ -149,7 +159,22 @@ def dataset_list(ctx: typer.Context) -> None:
     """List the data sets of the project."""
     session = session_of(ctx)
     with session.client() as client:
-        show_all(session, client.datasets(), ["name", "shape", "voxel_size", "revision"])
+        found = client.datasets()
+    if session.as_json:
+        show_all(session, found, [])
+        return
+    rows = [
+        {
+            "name": short(dataset.name, session.project),
+            "extent": units.extent(dataset.shape),
+            "voxel size": units.voxels(dataset.voxel_size),
+            "annotations": str(dataset.revision),
+            "made": dataset.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M UTC"),
+            "reference labels": " ".join(map(names.short, dataset.reference_volumes)),
+        }
+        for dataset in found
+    ]
+    show_rows(rows, empty="There are none yet: biosegment import FILE --dataset NAME")
 
 
 @dataset_app.command("show")
@@ -162,10 +187,30 @@ def dataset_show(ctx: typer.Context, dataset: str) -> None:
 
 @volume_app.command("list")
 def volume_list(ctx: typer.Context) -> None:
-    """List the volumes of the project; one that is WRITING is not complete."""
+    """List the volumes of the project; one in the state writing is not complete."""
     session = session_of(ctx)
     with session.client() as client:
-        show_all(session, client.volumes(), ["name", "kind", "state", "data_type", "voxel_size"])
+        found = client.volumes()
+    if session.as_json:
+        show_all(session, found, [])
+        return
+    show_rows([_volume_row(session, volume) for volume in found])
+
+
+def _volume_row(session: Session, volume: "Volume") -> dict[str, str]:
+    from biosegment.v1.storage_pb2 import VolumeKind, VolumeState
+
+    shape = volume.levels[0].shape
+    held = shape.z * shape.y * shape.x * max(volume.channels, 1)
+    return {
+        "name": short(volume.name, session.project),
+        "kind": VolumeKind.Name(volume.kind).removeprefix("VOLUME_KIND_").lower(),
+        "state": VolumeState.Name(volume.state).removeprefix("VOLUME_STATE_").lower(),
+        "extent": units.extent(shape),
+        "voxel size": units.voxels(volume.voxel_size),
+        "type": units.data_type(volume.data_type),
+        "voxels take": units.size(held * units.voxel_bytes(volume.data_type)),
+    }
 
 
 @volume_app.command("delete")
@@ -177,18 +222,30 @@ def volume_delete(ctx: typer.Context, volume: str) -> None:
     tell(f"Deleted {volume}.")
 
 
+@segmentation_app.command("list")
+def segmentation_list(ctx: typer.Context, dataset: str) -> None:
+    """List the segmentations of a data set, newest first."""
+    session = session_of(ctx)
+    with session.client() as client:
+        columns = ["name", "version", "complete", "create_time", "volume"]
+        show_all(session, client.segmentations(dataset), columns)
+
+
 @class_app.command("set")
 def class_set(
     ctx: typer.Context,
     value: Annotated[int, typer.Argument(min=0, max=253, help="Value in masks; 0 is background.")],
-    name: Annotated[str, typer.Argument(help="For people.")],
-    color: Annotated[str, typer.Option(help="#rrggbb.")] = "",
-    term: Annotated[str, typer.Option(help="Ontology term, such as GO:0005739.")] = "",
+    name: Annotated[str | None, typer.Argument(help="For people.")] = None,
+    color: Annotated[str | None, typer.Option(help="#rrggbb.")] = None,
+    term: Annotated[str | None, typer.Option(help="Ontology term, such as GO:0005739.")] = None,
 ) -> None:
-    """Make or change a label class."""
+    """Make a label class, or change it: what is not given stays as it is."""
     session = session_of(ctx)
     with session.client() as client:
-        show(session, client.put_label_class(value, name, color=color, ontology_term=term))
+        made = client.put_label_class(value, name, color=color, ontology_term=term)
+    means = f"{made.display_name}, {made.color}"
+    means += f", {made.ontology_term}" if made.ontology_term else ""
+    answer(session, made, f"Class {value} is {means}.")
 
 
 @class_app.command("list")
@@ -207,5 +264,6 @@ def register(app: typer.Typer) -> None:
     app.command("import-labels")(import_labels)
     app.add_typer(dataset_app, name="dataset")
     app.add_typer(volume_app, name="volume")
+    app.add_typer(segmentation_app, name="segmentation")
     app.add_typer(class_app, name="class")
     app.command("export")(export)

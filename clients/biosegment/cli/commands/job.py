@@ -1,4 +1,4 @@
-"""job: list, show, watch, pause, resume, cancel, retry."""
+"""job: list, show, watch, finish, pause, resume, cancel, retry."""
 
 from typing import Annotated
 
@@ -6,7 +6,8 @@ import typer
 
 from biosegment.cli.commands.data import Wait
 from biosegment.cli.follow import finish, losses
-from biosegment.cli.output import show, show_all, tell
+from biosegment.cli.job_view import write_job
+from biosegment.cli.output import show_all, tell
 from biosegment.cli.session import session_of
 
 job_app = typer.Typer(no_args_is_help=True, help="Jobs: long pieces of work.")
@@ -31,7 +32,7 @@ def show_job(ctx: typer.Context, job: str) -> None:
     session = session_of(ctx)
     with session.client() as client:
         found = client.job(job)
-    show(session, found)
+    write_job(session, found)
     if found.blocks.quarantined:
         tell(losses(found))
     if found.WhichOneof("spec") in ("train_spec", "search_spec"):
@@ -46,12 +47,20 @@ def watch(ctx: typer.Context, job: str) -> None:
         finish(session, client, client.job(job))
 
 
+@job_app.command("finish")
+def finish_early(ctx: typer.Context, job: str, wait: Wait = True) -> None:
+    """Let a training end within seconds with what it has learnt; a version is made of it."""
+    session = session_of(ctx)
+    with session.client() as client:
+        finish(session, client, client.finish(job), wait=wait)
+
+
 @job_app.command("pause")
 def pause(ctx: typer.Context, job: str) -> None:
     """Pause a job; it goes on with `job resume`, also after a restart of the platform."""
     session = session_of(ctx)
     with session.client() as client:
-        show(session, client.pause(job))
+        write_job(session, client.pause(job))
 
 
 @job_app.command("resume")
@@ -67,7 +76,7 @@ def cancel(ctx: typer.Context, job: str) -> None:
     """Ask for the cancellation of a job."""
     session = session_of(ctx)
     with session.client() as client:
-        show(session, client.cancel(job))
+        write_job(session, client.cancel(job))
 
 
 @job_app.command("retry")

@@ -1,4 +1,4 @@
-"""up, status, demo."""
+"""up, status, backup, restore, demo."""
 
 from pathlib import Path
 from typing import Annotated
@@ -104,16 +104,92 @@ def up(
 
 
 def status(ctx: typer.Context) -> None:
-    """Show how each service of the running platform answers."""
+    """Show how each service of the running platform answers, and whether the token is accepted.
+
+    Exit status: 0 all is well, 1 some service cannot be used, 3 no platform answers, 4 the token
+    is refused.
+    """
+    from biosegment.cli.state import state_of
+
     session = session_of(ctx)
     with session.client() as client:
         answers = client.health()
+        found = state_of(client, answers)
         gateway = client.connection.gateway_url
-    show_values(session, {**answers, "gateway": gateway} if gateway else answers)
-    down = [name for name, answer in answers.items() if answer != "serving"]
-    if down:
-        tell(f"Error: {', '.join(down)} cannot be used now; their logs say why.")
+    values = {**answers, "token": found.token}
+    show_values(session, {**values, "gateway": gateway} if gateway else values)
+    if found.status:
+        tell(f"Error: {found.advice}")
+        raise typer.Exit(found.status)
+
+
+def backup(
+    ctx: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the backup; one that it has already is renewed.")
+    ],
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="BIOSEGMENT_HOME",
+            help="Folder of the platform, which may run.  [default: ~/.biosegment]",
+        ),
+    ] = None,
+    store_endpoint: Annotated[
+        str,
+        typer.Option(
+            envvar="BIOSEGMENT_STORE_ENDPOINT", help="As given to `up`, for arrays in a bucket."
+        ),
+    ] = "",
+    store_region: Annotated[
+        str,
+        typer.Option(
+            envvar="BIOSEGMENT_STORE_REGION", help="As given to `up`, for arrays in a bucket."
+        ),
+    ] = "",
+) -> None:
+    """Back up record, arrays and models of a platform, while it runs."""
+    from biosegment.cli.backup.take import take
+    from biosegment.cli.up.home import Home
+    from biosegment.client.connection import default_home
+
+    taken = take(Home(home or default_home()), folder, endpoint=store_endpoint, region=store_region)
+    show_values(
+        session_of(ctx),
+        {
+            "backup": str(folder.absolute()),
+            "time": taken.manifest.time,
+            "annotations": taken.manifest.annotations,
+            "files": taken.files,
+            "bytes": taken.size,
+            "copied_files": taken.fetched,
+            "missing": list(taken.manifest.missing),
+        },
+    )
+    if taken.manifest.missing:
+        tell(
+            "Error: The backup has all that the platform has, but the platform itself lacks "
+            f"{', '.join(taken.manifest.missing)}, or it is damaged."
+        )
         raise typer.Exit(1)
+
+
+def restore(
+    ctx: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="Folder of the backup.")],
+    home: Annotated[Path, typer.Option(help="New folder of the platform.")],
+) -> None:
+    """Make a new home of a backup."""
+    from biosegment.cli.backup.restore import restore as real
+    from biosegment.cli.up.home import Home
+
+    made = Home(home)
+    manifest = real(folder, made)
+    show_values(
+        session_of(ctx),
+        {"home": str(made.folder), "time": manifest.time, "annotations": manifest.annotations},
+    )
+    tell(f"Start it with: biosegment up --home {made.folder}")
 
 
 def demo(ctx: typer.Context) -> None:
@@ -133,4 +209,6 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command()(up)
     app.command()(status)
+    app.command()(backup)
+    app.command()(restore)
     app.command(context_settings=_FORWARD)(demo)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from biosegment.client import Client
 from biosegment.client.geometry import Box
+from biosegment.client.label_values import AS_PAINTED
 
 CLAIMANT = "simulated-expert"
 _LOOK_SECONDS, _STROKE_SECONDS = 3.0, 6.0
@@ -45,6 +46,7 @@ class Expert:
                 seconds=_LOOK_SECONDS + _STROKE_SECONDS * strokes,
                 strokes=strokes,
                 tool="demo",
+                label_map=AS_PAINTED,
             )
         return len(claimed)
 

@@ -23,13 +23,13 @@ class ProposedPatch:
         raw: Grey values, axes YX.
         truth: Class values, axes YX.
         entropy: Nats, axes YX; None in a round without a model.
-        score: The strategy's.
+        score: The strategy's; None where it did not look at the patch.
     """
 
     raw: NDArray[Any]
     truth: NDArray[np.uint8]
     entropy: NDArray[np.float32] | None
-    score: float
+    score: float | None
 
 
 def learning_curve(path: Path, labelled: Sequence[int], iou: Sequence[float], title: str) -> None:
@@ -51,7 +51,8 @@ def proposals(path: Path, patches: Sequence[ProposedPatch], title: str) -> None:
     figure.suptitle(title, fontsize=10)
     for n, patch in enumerate(patches):
         axes[n].imshow(patch.raw, cmap="gray")
-        axes[n].set_title(f"score {patch.score:.3f}", fontsize=8)
+        if patch.score is not None:
+            axes[n].set_title(f"score {patch.score:.3f}", fontsize=8)
         if rows == 3 and patch.entropy is not None:
             axes[len(patches) + n].imshow(patch.entropy, cmap="inferno", vmin=0, vmax=np.log(2))
         axes[(rows - 1) * len(patches) + n].imshow(painted(patch.raw, patch.truth > 0))

@@ -58,7 +58,7 @@ def _patch(
         client.read(DATASET, box)[0],
         client.read(scene.truth, box)[0].astype(np.uint8),
         entropy,
-        proposal.score,
+        proposal.score if proposal.HasField("score") else None,
     )
 
 

@@ -24,6 +24,8 @@ _OURS = _MARKS | {
     "store",
     "store-sessions",
 }
+RESTORING = "restoring"
+"""There while a backup is being restored into the home."""
 _NOBODYS = frozenset({"lost+found"})
 """What an empty disk has."""
 _LEFT = frozenset({"logs", "store-sessions"})
@@ -115,6 +117,12 @@ class Home:
             _private(folder)
 
     def _refuse_other_folders(self) -> None:
+        if (self.folder / RESTORING).exists():
+            raise FailedPreconditionError(
+                f"The backup in {(self.folder / RESTORING).read_text().strip()} was not restored "
+                f"to its end. Run it again: biosegment restore BACKUP --home {self.folder}",
+                path=self.folder,
+            )
         exists = self.folder.exists()
         there = {path.name for path in self.folder.iterdir()} if exists else set[str]()
         self._new = not there & _MARKS

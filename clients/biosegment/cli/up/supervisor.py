@@ -81,7 +81,8 @@ class Supervisor:
             crash_window: Seconds.
             stop_seconds: How long a process may take to obey SIGTERM.
             log_bytes: Of the logs of each process, in two files, while it runs too.
-            told: Called with a line on each step of the start, by the supervisor's thread.
+            told: Called with a line on each step of the start, and on each process that is started
+                again, by the supervisor's thread.
         """
         self._tended = {
             spec.name: _Tended(Process(spec, logs / f"{spec.name}.log", log_bytes), crash_window)
@@ -232,7 +233,10 @@ class Supervisor:
                     tended.due = None
                     process.start()
             elif (status := process.poll()) is not None:
-                self._note(f"{process.spec.name} ended with status {status}")
+                ended = f"{process.spec.name} ended with status {status}"
+                self._note(ended)
+                if self._up.is_set():
+                    self._told(f"{ended} and is started again; its log is {process.log}")
                 if status == CANNOT_START and not self._up.is_set():
                     raise FailedPreconditionError(
                         f"The platform cannot start; {process.last_lines(1)}",
@@ -263,6 +267,7 @@ class Supervisor:
         name = tended.process.spec.name
         if self._up.is_set():
             self._note(f"{name} is up again")
+            self._told(f"{name} is up again")
             return
         settled = sum(each.settled for each in self._tended.values())
         took = time.monotonic() - tended.began

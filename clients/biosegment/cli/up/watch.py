@@ -48,7 +48,7 @@ class Watch(threading.Thread):
                 misses = 0
                 with contextlib.suppress(OSError):  # The disk may be full.
                     self._process.note(
-                        f"`biosegment up` killed process {pid}: it hangs, {MISSES} probes of "
-                        f"{PROBE_SECONDS:g} s in a row had no answer."
+                        f"`biosegment up` killed process {pid}: it hangs or does no work, {MISSES} "
+                        f"probes of {PROBE_SECONDS:g} s in a row had no good answer."
                     )
             pause = max(0.0, began + PROBE_SECONDS - time.monotonic())

@@ -1,6 +1,6 @@
 """The annotation log: commit, undo, list."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -10,9 +10,16 @@ from numpy.typing import NDArray
 from biosegment.client import arrays, names
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.client.geometry import Box
-from biosegment.client.verbs.base import ARRAY_SECONDS, Verbs, collect, request_id
+from biosegment.client.label_values import parse_rules, read_labels
+from biosegment.client.verbs.base import (
+    ARRAY_SECONDS,
+    QUICK_SECONDS,
+    Verbs,
+    collect,
+    request_id,
+)
 from biosegment.v1 import annotations_pb2 as pb
-from biosegment.v1 import types_pb2
+from biosegment.v1 import registry_pb2, types_pb2
 
 MAX_MASK_BYTES = 3 << 20
 """Compressed bytes of one commit; a larger mask goes as several."""
@@ -49,31 +56,40 @@ def split_mask(
     yield from split_mask(second, halves[1], max_bytes)
 
 
-def checked_mask(mask: NDArray[np.generic], box: Box) -> NDArray[np.uint8]:
-    """The mask as uint8.
-
-    Raises:
-        InvalidArgumentError: Its shape is not the box's, or its values are no whole numbers from
-            0 to 255.
-    """
-    if mask.shape != box.shape:
-        raise InvalidArgumentError(
-            f"A mask of shape {mask.shape} does not fill the box {box} of shape {box.shape}.",
-            box=box,
-        )
-    if mask.dtype != np.uint8:
-        whole = mask.dtype.kind in "biu"
-        if not whole or mask.min() < 0 or mask.max() > 255:
-            raise InvalidArgumentError(
-                f"A mask holds class values as whole numbers from 0 to 255 (255 = not labelled, "
-                f"254 = cleared); this one is {mask.dtype}"
-                + (f" from {mask.min()} to {mask.max()}." if whole else ".")
-            )
-    return mask.astype(np.uint8, copy=False)
-
-
 class AnnotationVerbs(Verbs):
     """Writing and reading the annotation log."""
+
+    async def as_mask(
+        self,
+        dataset: str,
+        labels: NDArray[np.generic],
+        *,
+        label_map: Sequence[str] = (),
+        source: str = "The mask",
+    ) -> NDArray[np.uint8]:
+        """Labels in the values of the data set's project, as ``commit`` sends them.
+
+        Args:
+            dataset: The data set.
+            labels: Whole numbers of any type.
+            label_map: Rules for numbers that mean something else than in the project, such as
+                ``["255=1"]`` for masks of Fiji, ``["1-=1"]`` for numbered objects that are all of
+                class 1, ``["255=255"]`` for a 255 that does mean "not labelled".
+            source: Where the labels come from, for messages.
+
+        Returns:
+            uint8: class values 0 to 253, 254 = cleared, 255 = not labelled.
+
+        Raises:
+            InvalidArgumentError: A number has no meaning or could have two, or there are fractions.
+            NotFoundError: There is no such project.
+        """
+        parent = names.project_of(self.name(names.DATASET, dataset))
+        answer = await self.stubs.registry.ListLabelClasses(
+            registry_pb2.ListLabelClassesRequest(parent=parent), timeout=QUICK_SECONDS
+        )
+        classes = [found.value for found in answer.label_classes]
+        return read_labels(labels, classes, parse_rules(label_map), source=source, clears=True)
 
     async def commit(
         self,
@@ -81,6 +97,7 @@ class AnnotationVerbs(Verbs):
         box: Box,
         mask: NDArray[np.generic],
         *,
+        label_map: Sequence[str] = (),
         proposal: str | None = None,
         claimant: str = "",
         seconds: float = 0.0,
@@ -96,8 +113,11 @@ class AnnotationVerbs(Verbs):
         Args:
             dataset: The data set.
             box: The voxels that the mask covers, of level 0.
-            mask: Whole numbers, axes ZYX, of the box's shape: class values 0 to 253, 254 =
-                cleared, 255 = left as it was.
+            mask: Whole numbers of any type, axes ZYX, of the box's shape: class values 0 to 253,
+                254 = cleared, 255 = left as it was. A mask of nothing but background and 255 or
+                254 is refused, since other programs mark what was painted with these.
+            label_map: Rules for numbers that mean something else, as in ``as_mask``;
+                ``label_values.AS_PAINTED`` says that 254 and 255 are meant as above.
             proposal: The proposal that it answers (``campaign/n`` or its full name).
             claimant: Who claimed the proposal, as given to ``claim``.
             seconds: Time spent painting.
@@ -109,13 +129,20 @@ class AnnotationVerbs(Verbs):
             The commits, without their masks; one unless the mask was cut.
 
         Raises:
-            InvalidArgumentError: The mask does not fit, or holds a value without a label class.
+            InvalidArgumentError: The mask does not fit, holds a number without a label class, or
+                one that could mean two things.
             OutsideVolumeError: The box leaves the data set.
             FailedPreconditionError: The proposal is somebody else's, or answered already.
         """
         name = self.name(names.DATASET, dataset)
         answered = self.name(names.PROPOSAL, proposal) if proposal else ""
-        pieces = list(split_mask(box, checked_mask(mask, box)))
+        if mask.shape != box.shape:
+            raise InvalidArgumentError(
+                f"A mask of shape {mask.shape} does not fill the box {box} of shape {box.shape}.",
+                box=box,
+            )
+        values = await self.as_mask(name, mask, label_map=label_map)
+        pieces = list(split_mask(box, values))
         commits: list[pb.Annotation] = []
         for number, (piece, packed) in enumerate(pieces, start=1):
             annotation = pb.Annotation(

@@ -11,10 +11,13 @@ from biosegment.client import names
 from biosegment.client.connection import Connection
 from biosegment.client.given import UNSENDABLE, unsendable
 from biosegment.client.stubs import AsyncStubs
+from biosegment.v1 import registry_pb2
 
 _T = TypeVar("_T")
 _Response = TypeVar("_Response")
 
+MANY = 1_000_000
+"""More than there are of anything that is listed whole."""
 QUICK_SECONDS = 30.0
 """Deadline of calls that only touch the record."""
 START_SECONDS = 120.0
@@ -51,7 +54,7 @@ class Verbs:
             InvalidArgumentError: The connection file or the project's name is damaged.
         """
         self.connection = connection or Connection.load()
-        self.project = names.check_id(project, "project name")
+        self.project = names.check_id(project, "project")
 
     @cached_property
     def stubs(self) -> AsyncStubs:
@@ -75,6 +78,41 @@ class Verbs:
             InvalidArgumentError: The value does not fit the pattern.
         """
         return names.expand(pattern, value, self.project)
+
+    async def volume_name(self, value: str) -> str:
+        """The full name of a volume, which may also be named as a segmentation.
+
+        Args:
+            value: A volume (``liver-raw`` or a full name), or a segmentation (``liver/mito-1`` or
+                a full name), which stands for its volume.
+
+        Raises:
+            InvalidArgumentError: The value names neither.
+            NotFoundError: There is no such segmentation.
+        """
+        if not is_segmentation(value):
+            return self.name(names.VOLUME, value)
+        name = self.name(names.SEGMENTATION, value)
+        project, dataset, _ = names.parse(names.SEGMENTATION, name)
+        request = registry_pb2.ListSegmentationsRequest(
+            parent=names.DATASET.format(project, dataset)
+        )
+        found = await collect(
+            self.stubs.registry.ListSegmentations,
+            request,
+            lambda response: response.segmentations,
+            MANY,
+        )
+        for each in found:
+            if each.name == name:
+                return str(each.volume)
+        raise names.not_found(names.SEGMENTATION, name, [each.name for each in found])
+
+
+def is_segmentation(value: str) -> bool:
+    """Whether a short or full name is that of a segmentation, and not of a volume."""
+    full = value.startswith("projects/")
+    return "/segmentations/" in value if full else value.count("/") == 1
 
 
 def _explaining(verb: Callable[..., Any]) -> Callable[..., Any]:

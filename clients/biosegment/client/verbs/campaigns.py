@@ -76,6 +76,7 @@ class CampaignVerbs(Verbs):
                 measure each round's model; keep the box apart from the region.
             pretraining: How to train on the raw voxels of the region while people answer the
                 first round; None leaves it to the service. There is none with a base_version.
+                One with max_seconds ends as soon as the first round is answered.
             skip_pretraining: Begin with fresh weights that have seen nothing.
             first_strategy: The acquisition function of the first round, random by default; one
                 that needs a model waits for the pretraining.
@@ -93,7 +94,7 @@ class CampaignVerbs(Verbs):
             validate_only: Check everything, record nothing.
 
         Returns:
-            The campaign with every default filled in.
+            The campaign with every default filled in; ``waiting`` says what comes next.
 
         Raises:
             AlreadyExistsError: The name is taken.
@@ -191,6 +192,22 @@ class CampaignVerbs(Verbs):
         answer = await self.stubs.campaigns.SetCampaignState(request, timeout=QUICK_SECONDS)
         return answer.campaign
 
+    async def stop_campaign(self, campaign: str, reason: str = "") -> pb.SetCampaignStateResponse:
+        """Ends a campaign for good, and cancels the jobs that it has started.
+
+        Returns:
+            The campaign, and the names of the jobs that were cancelled.
+
+        Raises:
+            FailedPreconditionError: It cannot end from where it stands.
+        """
+        request = pb.SetCampaignStateRequest(
+            name=self.name(names.CAMPAIGN, campaign),
+            state=pb.CAMPAIGN_STATE_FINISHED,
+            reason=reason,
+        )
+        return await self.stubs.campaigns.SetCampaignState(request, timeout=QUICK_SECONDS)
+
     async def rounds(self, campaign: str, *, limit: int = 1000) -> list[pb.Round]:
         """The rounds of a campaign, first to last."""
         return await collect(
@@ -242,8 +259,18 @@ class CampaignVerbs(Verbs):
             lease_seconds: How long the claim holds; None means 30 minutes.
 
         Returns:
-            The proposals lent; none when there is nothing to label.
+            The proposals lent; none when there is nothing to label, for which ``claim_or_why``
+            has the reason.
         """
+        answer = await self.claim_or_why(
+            campaign, claimant, count=count, lease_seconds=lease_seconds
+        )
+        return list(answer.proposals)
+
+    async def claim_or_why(
+        self, campaign: str, claimant: str, *, count: int = 1, lease_seconds: float | None = None
+    ) -> pb.ClaimProposalsResponse:
+        """As ``claim``, with what the campaign waits for where there is nothing to label."""
         request = pb.ClaimProposalsRequest(
             parent=self.name(names.CAMPAIGN, campaign), claimant=claimant, count=count
         )
@@ -251,8 +278,7 @@ class CampaignVerbs(Verbs):
             lease = Duration()
             lease.FromTimedelta(timedelta(seconds=lease_seconds))
             request.lease.CopyFrom(lease)
-        answer = await self.stubs.campaigns.ClaimProposals(request, timeout=QUICK_SECONDS)
-        return list(answer.proposals)
+        return await self.stubs.campaigns.ClaimProposals(request, timeout=QUICK_SECONDS)
 
     async def release(self, proposal: str, claimant: str) -> pb.Proposal:
         """Gives a claimed proposal back (``campaign/n`` or its full name)."""

@@ -1,5 +1,6 @@
 """Training and inference: train, predict, segment, evaluate."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,7 +12,6 @@ from biosegment.client import arrays, names
 from biosegment.client.geometry import ZYX, Box, shape_proto
 from biosegment.client.verbs.base import (
     ARRAY_SECONDS,
-    QUICK_SECONDS,
     START_SECONDS,
     Verbs,
     collect,
@@ -47,12 +47,13 @@ class ComputeVerbs(Verbs):
         )
 
     async def architecture(
-        self, name: str, parameters: Mapping[str, Any] | None = None
+        self, name: str = "", parameters: Mapping[str, Any] | None = None
     ) -> training_pb2.Architecture:
         """One network with some parameters: all of them, the patch it trains on, what it sees.
 
         Args:
-            name: As ``architectures`` lists them.
+            name: As ``architectures`` lists them; empty means the one that suits the device of
+                the training service, and ``reason`` says why.
             parameters: Absent ones take the defaults.
 
         Raises:
@@ -62,8 +63,14 @@ class ComputeVerbs(Verbs):
         request = training_pb2.ResolveArchitectureRequest(
             name=name, parameters=ParseDict(dict(parameters or {}), Struct())
         )
-        answer = await self.stubs.training.ResolveArchitecture(request, timeout=QUICK_SECONDS)
+        answer = await self.stubs.training.ResolveArchitecture(request, timeout=START_SECONDS)
         return answer.architecture
+
+    async def device(self) -> training_pb2.Device:
+        """What networks are trained on: a GPU, or a processor."""
+        request = training_pb2.DescribeDeviceRequest()
+        answer = await self.stubs.training.DescribeDevice(request, timeout=START_SECONDS)
+        return answer.device
 
     async def train(
         self,
@@ -118,7 +125,8 @@ class ComputeVerbs(Verbs):
 
         Returns:
             "labels": class values, uint8, axes ZYX. "probabilities": float32, axes CZYX in the
-            model's channel order. "entropy": nats, float32, axes ZYX.
+            model's channel order. "entropy": nats, float32, axes ZYX. What should be known of it,
+            such as inverted contrast, comes as a Python warning.
 
         Raises:
             OutsideVolumeError: The box leaves the data set.
@@ -133,6 +141,8 @@ class ComputeVerbs(Verbs):
         decoder = arrays.Decoder()
         async for response in self.stubs.inference.PredictRegion(request, timeout=ARRAY_SECONDS):
             decoder.feed(response.chunk)
+            for sentence in response.warnings:
+                warnings.warn(sentence, stacklevel=2)
         return decoder.array()[1]
 
     async def segment(
@@ -184,14 +194,14 @@ class ComputeVerbs(Verbs):
             box=box.to_proto() if box else None,
             block=shape_proto(block) if block else None,
             entropy_volume=self.name(names.VOLUME, entropy_volume) if entropy_volume else "",
-            mask_volume=self.name(names.VOLUME, mask) if mask else "",
+            mask_volume=await self.volume_name(mask) if mask else "",
             augmentation=_AUGMENTATIONS[augment],
             three_orientations=three_orientations,
         )
         if segmentation is not None:
-            names.check_id(segmentation, "segmentation name")
+            names.check_id(segmentation, "segmentation")
             spec.segmentation = names.SEGMENTATION.format(project, short, segmentation)
-            volume = names.check_id(f"{short}-{segmentation}", "volume name")
+            volume = names.check_id(f"{short}-{segmentation}", "volume")
             spec.volume = names.VOLUME.format(project, volume)
         request = inference_pb2.StartSegmentationRequest(
             parent=names.PROJECT.format(project), request_id=request_id(), spec=spec
@@ -219,7 +229,7 @@ class ComputeVerbs(Verbs):
             spec=jobs_pb2.EvaluateSpec(
                 version=self.name(names.VERSION, version),
                 dataset=name,
-                reference_volume=self.name(names.VOLUME, reference),
+                reference_volume=await self.volume_name(reference),
                 box=box.to_proto() if box else None,
             ),
         )

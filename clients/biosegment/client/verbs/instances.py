@@ -5,7 +5,13 @@ from typing import Literal
 
 from biosegment.client import names
 from biosegment.client.geometry import ZYX, shape_proto
-from biosegment.client.verbs.base import ARRAY_SECONDS, START_SECONDS, Verbs, request_id
+from biosegment.client.verbs.base import (
+    ARRAY_SECONDS,
+    START_SECONDS,
+    Verbs,
+    is_segmentation,
+    request_id,
+)
 from biosegment.v1 import instances_pb2, jobs_pb2
 
 TableFormat = Literal["csv", "parquet"]
@@ -69,7 +75,7 @@ class InstanceVerbs(Verbs):
             split_nm=split_nm,
             block=shape_proto(block) if block else None,
         )
-        if _is_segmentation(source):
+        if is_segmentation(source):
             spec.segmentation = self.name(names.SEGMENTATION, source)
         else:
             spec.source_volume = self.name(names.VOLUME, source)
@@ -99,8 +105,3 @@ class InstanceVerbs(Verbs):
         )
         answers = self.stubs.instances.ReadInstanceTable(request, timeout=ARRAY_SECONDS)
         return b"".join([answer.data async for answer in answers])
-
-
-def _is_segmentation(source: str) -> bool:
-    full = source.startswith("projects/")
-    return "/segmentations/" in source if full else source.count("/") == 1

@@ -9,6 +9,7 @@ from biosegment.client.errors import (
     DomainError,
     InternalError,
     JobCancelledError,
+    UnavailableError,
     error_of,
 )
 from biosegment.client.verbs.base import QUICK_SECONDS, Verbs, collect, request_id
@@ -78,7 +79,12 @@ class JobVerbs(Verbs):
         )
 
     async def watch(
-        self, job: str | pb.Job, *, timeout: float | None = None, patience: float = 120.0
+        self,
+        job: str | pb.Job,
+        *,
+        timeout: float | None = None,
+        patience: float = 120.0,
+        on_away: Callable[[DomainError], None] | None = None,
     ) -> AsyncIterator[pb.Job]:
         """Yields the job at once and then after each change, until it has ended.
 
@@ -89,12 +95,24 @@ class JobVerbs(Verbs):
             job: The job or its name.
             timeout: Seconds to watch at most; None means until the end.
             patience: Seconds that the registry may be away.
+            on_away: Called once each time that the registry goes away; it is waited for.
 
         Raises:
             NotFoundError: There is no such job.
             DeadlineError: The timeout passed; the job goes on.
             UnavailableError: The registry stayed away for longer than the patience.
         """
+        async for seen in self.follow(job, timeout=timeout, patience=patience):
+            if isinstance(seen, pb.Job):
+                yield seen
+            elif on_away is not None:
+                on_away(seen)
+
+    async def follow(
+        self, job: str | pb.Job, *, timeout: float | None = None, patience: float = 120.0
+    ) -> AsyncIterator[pb.Job | DomainError]:
+        """As ``watch``, and yields an error each time that the registry goes away."""
+        away = False
         request = pb.WatchJobRequest(
             name=job.name if isinstance(job, pb.Job) else self.name(names.JOB, job)
         )
@@ -106,7 +124,7 @@ class JobVerbs(Verbs):
             try:
                 # A deadline of zero would be read as none.
                 async for answer in self.stubs.jobs.WatchJob(request, timeout=max(left, 0.001)):
-                    heard = clock()
+                    heard, away = clock(), False
                     yield answer.job
                     if answer.job.state in ENDED:
                         return
@@ -119,7 +137,13 @@ class JobVerbs(Verbs):
                         f"{request.name} has not ended within {timeout:g} s; it goes on.",
                         job=request.name,
                     ) from None
-                if clock() - heard > patience and not isinstance(error, DeadlineError):
+                if isinstance(error, UnavailableError):
+                    if clock() - heard > patience:
+                        raise
+                    if not away:
+                        away = True
+                        yield error
+                elif clock() - heard > patience and not isinstance(error, DeadlineError):
                     raise
             await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -129,6 +153,7 @@ class JobVerbs(Verbs):
         on_progress: Callable[[pb.Job], None] | None = None,
         *,
         timeout: float | None = None,
+        on_away: Callable[[DomainError], None] | None = None,
     ) -> pb.Job:
         """Waits until a job has ended.
 
@@ -136,6 +161,7 @@ class JobVerbs(Verbs):
             job: The job or its name.
             on_progress: Called with the job at once and after each change.
             timeout: Seconds to wait at most; None means until the end.
+            on_away: Called once each time that the registry goes away; it is waited for.
 
         Returns:
             The job, SUCCEEDED or PARTIALLY_SUCCEEDED: look at ``state`` and
@@ -147,7 +173,7 @@ class JobVerbs(Verbs):
             DomainError: The job failed; the class is that of the error it failed with.
         """
         last = pb.Job()
-        async for last in self.watch(job, timeout=timeout):
+        async for last in self.watch(job, timeout=timeout, on_away=on_away):
             if on_progress is not None:
                 on_progress(last)
         return outcome(last)
@@ -156,6 +182,17 @@ class JobVerbs(Verbs):
         """Asks for the cancellation of a job; one that has ended is returned as it is."""
         request = pb.CancelJobRequest(name=self.name(names.JOB, job))
         return (await self.stubs.jobs.CancelJob(request, timeout=QUICK_SECONDS)).job
+
+    async def finish(self, job: str) -> pb.Job:
+        """Asks a training to end within seconds with what it has learnt.
+
+        A version is made of it. One that has ended is returned as it is.
+
+        Raises:
+            FailedPreconditionError: The job is no training.
+        """
+        request = pb.FinishJobRequest(name=self.name(names.JOB, job))
+        return (await self.stubs.jobs.FinishJob(request, timeout=QUICK_SECONDS)).job
 
     async def pause(self, job: str) -> pb.Job:
         """Asks for a pause: no new block is started, those in hand are ended.

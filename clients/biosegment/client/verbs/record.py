@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from biosegment.client import names
 from biosegment.client.errors import AlreadyExistsError
-from biosegment.client.verbs.base import QUICK_SECONDS, Verbs, collect, request_id
+from biosegment.client.verbs.base import QUICK_SECONDS, START_SECONDS, Verbs, collect, request_id
 from biosegment.v1 import registry_pb2 as pb
 from biosegment.v1 import training_pb2
 
@@ -30,7 +31,7 @@ class RecordVerbs(Verbs):
             AlreadyExistsError: The name is taken.
             InvalidArgumentError: The name is not a legal one.
         """
-        name = names.PROJECT.format(names.check_id(project, "project name"))
+        name = names.PROJECT.format(names.check_id(project, "project"))
         request = pb.CreateProjectRequest(
             request_id=request_id(), project=pb.Project(name=name, display_name=display_name)
         )
@@ -72,27 +73,34 @@ class RecordVerbs(Verbs):
         )
 
     async def put_label_class(
-        self, value: int, display_name: str, *, color: str = "", ontology_term: str = ""
+        self,
+        value: int,
+        display_name: str | None = None,
+        *,
+        color: str | None = None,
+        ontology_term: str | None = None,
     ) -> pb.LabelClass:
-        """Makes or changes a label class of the project.
+        """Makes or changes a label class of the project; what is None stays as it is.
 
         Args:
             value: Its value in masks and label volumes, 0 to 253; 0 is background.
-            display_name: For people.
-            color: #rrggbb.
-            ontology_term: Such as GO:0005739.
+            display_name: For people; a new class without one is called after its value.
+            color: #rrggbb; "" means the default of the value, which a new class gets too.
+            ontology_term: Such as GO:0005739; "" means none.
 
         Raises:
-            InvalidArgumentError: Value or colour is not a legal one.
+            InvalidArgumentError: Value, name or colour is not a legal one.
         """
+        given = {"display_name": display_name, "color": color, "ontology_term": ontology_term}
+        texts = {field: text for field, text in given.items() if text is not None}
         label_class = pb.LabelClass(
             name=names.LABEL_CLASS.format(self.project, value),
             value=value,
-            display_name=display_name,
-            color=color,
-            ontology_term=ontology_term,
+            **texts,
         )
-        request = pb.PutLabelClassRequest(label_class=label_class)
+        request = pb.PutLabelClassRequest(
+            label_class=label_class, update_mask=FieldMask(paths=list(texts))
+        )
         return (await self.stubs.registry.PutLabelClass(request, timeout=QUICK_SECONDS)).label_class
 
     async def label_classes(self) -> list[pb.LabelClass]:
@@ -109,7 +117,7 @@ class RecordVerbs(Verbs):
         model: str,
         *,
         classes: Sequence[int],
-        architecture: str = "unet2d",
+        architecture: str = "",
         display_name: str = "",
         parameters: Mapping[str, Any] | None = None,
     ) -> pb.Model:
@@ -118,7 +126,8 @@ class RecordVerbs(Verbs):
         Args:
             model: Its id.
             classes: Class values that it tells apart, in channel order; background (0) first.
-            architecture: As ``architectures`` lists them.
+            architecture: As ``architectures`` lists them; empty takes the one that suits the device
+                of the training service.
             display_name: For people.
             parameters: Of the architecture; absent ones take its defaults.
 
@@ -129,16 +138,16 @@ class RecordVerbs(Verbs):
         """
         given = ParseDict(dict(parameters or {}), Struct())
         # The record keeps what it is told; training knows what networks there are.
-        await self.stubs.training.ResolveArchitecture(
+        resolved = await self.stubs.training.ResolveArchitecture(
             training_pb2.ResolveArchitectureRequest(name=architecture, parameters=given),
-            timeout=QUICK_SECONDS,
+            timeout=START_SECONDS,
         )
         request = pb.CreateModelRequest(
             request_id=request_id(),
             model=pb.Model(
                 name=self.name(names.MODEL, model),
                 display_name=display_name,
-                architecture=architecture,
+                architecture=resolved.architecture.name,
                 parameters=given,
                 classes=classes,
             ),

@@ -1,7 +1,7 @@
 """Files into volumes and back, and reading voxels."""
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from biosegment.client.errors import (
     OutsideVolumeError,
 )
 from biosegment.client.geometry import Box, shape_of
+from biosegment.client.label_values import parse_rules
 from biosegment.client.verbs.base import (
     ARRAY_SECONDS,
     QUICK_SECONDS,
     START_SECONDS,
     Verbs,
     collect,
+    is_segmentation,
     request_id,
 )
 from biosegment.v1 import ingest_pb2, jobs_pb2, registry_pb2, storage_pb2
@@ -115,6 +117,7 @@ class VolumeVerbs(Verbs):
         *,
         dataset: str,
         volume: str | None = None,
+        label_map: Sequence[str] = (),
         axes: str = "",
         image: int = 0,
         gaps: str = "refuse",
@@ -124,9 +127,12 @@ class VolumeVerbs(Verbs):
         """Starts the import of reference labels of an existing data set.
 
         Args:
-            path: Integer labels of the data set's shape: a TIFF file or a folder of them.
+            path: Whole numbers over the data set's shape: a TIFF file or a folder of them.
             dataset: The data set.
             volume: The name of the label volume; by default the data set's with "-reference".
+            label_map: Rules for numbers that mean something else than in the project, such as
+                ``["255=1"]``, ``["1-=1"]`` for every number from 1 up, or ``["255=255"]`` where
+                255 does mean "not labelled".
             axes: As for ``import_volume``, and so are those that follow.
             image: Which stack of a file that holds several, from 1.
             gaps: "refuse", "close" or "fill" (as not labelled).
@@ -135,7 +141,8 @@ class VolumeVerbs(Verbs):
 
         Raises:
             AlreadyExistsError: The volume exists.
-            InvalidArgumentError: The labels do not fit the data set.
+            InvalidArgumentError: The labels do not fit the data set, or hold a number without a
+                meaning, or one that could mean two things.
             NotFoundError: There is no such data set.
             PathNotAllowedError: The path leaves the import roots.
         """
@@ -143,7 +150,9 @@ class VolumeVerbs(Verbs):
         spec = jobs_pb2.ImportSpec(
             source_path=_absolute(path),
             volume=self._volume_name(volume, name, "reference"),
-            labels=jobs_pb2.LabelsTarget(dataset=name),
+            labels=jobs_pb2.LabelsTarget(
+                dataset=name, mappings=[rule.to_proto() for rule in parse_rules(label_map)]
+            ),
             reading=_reading(axes, image, gaps, files),
         )
         return await self._start_import(spec, own_file=own_file)
@@ -168,7 +177,7 @@ class VolumeVerbs(Verbs):
             NotFoundError: There is no such volume.
             PathNotAllowedError: The path leaves the export roots.
         """
-        name = self.name(names.VOLUME, volume)
+        name = await self.volume_name(volume)
         request = ingest_pb2.StartExportRequest(
             parent=names.project_of(name),
             request_id=request_id(),
@@ -182,7 +191,7 @@ class VolumeVerbs(Verbs):
         Raises:
             NotFoundError: There is none of that name.
         """
-        request = storage_pb2.GetVolumeRequest(name=self.name(names.VOLUME, volume))
+        request = storage_pb2.GetVolumeRequest(name=await self.volume_name(volume))
         return (await self.stubs.storage.GetVolume(request, timeout=QUICK_SECONDS)).volume
 
     async def volumes(self, *, limit: int = 1000) -> list[storage_pb2.Volume]:
@@ -205,8 +214,12 @@ class VolumeVerbs(Verbs):
         project = names.project_of(name)
         async for owner, used in self._references(project):
             if name in used:
+                kind = "segmentation" if is_segmentation(owner) else "data set"
                 raise FailedPreconditionError(
-                    f"{name} cannot be deleted: {owner} needs it.", name=name, owner=owner
+                    f"The volume {names.short(name)} cannot be deleted: the {kind} "
+                    f"{names.short(owner)} needs it, and a {kind} cannot be deleted yet.",
+                    name=name,
+                    owner=owner,
                 )
         request = storage_pb2.DeleteVolumeRequest(name=name)
         await self.stubs.storage.DeleteVolume(request, timeout=ARRAY_SECONDS)
@@ -244,8 +257,8 @@ class VolumeVerbs(Verbs):
         """Reads voxels.
 
         Args:
-            source: A data set (short or full name), whose raw volume is read; or the full name
-                of a volume, ``projects/p/volumes/v``.
+            source: A data set (short or full name), whose raw volume is read; a segmentation
+                (``liver/mito-1``); or the full name of a volume, ``projects/p/volumes/v``.
             box: The voxels, of the scale level that the box names; None means all of ``level``.
             level: With no box: the scale level to read whole.
             max_bytes: More than this is refused, so that no volume fills the memory by accident.
@@ -271,7 +284,8 @@ class VolumeVerbs(Verbs):
         return decoder.array()[1]
 
     async def _readable(self, source: str, unfinished: bool) -> str:
-        if source.startswith("projects/") and source.split("/")[2:3] == ["volumes"]:
+        volume = source.startswith("projects/") and source.split("/")[2:3] == ["volumes"]
+        if volume or is_segmentation(source):
             found = await self.volume(source)
             return found.name if unfinished else check_complete(found).name
         request = registry_pb2.GetDatasetRequest(name=self.name(names.DATASET, source))
@@ -306,4 +320,4 @@ class VolumeVerbs(Verbs):
         if given is not None:
             return self.name(names.VOLUME, given)
         project, short = names.parse(names.DATASET, dataset)
-        return names.VOLUME.format(project, names.check_id(f"{short}-{suffix}", "volume name"))
+        return names.VOLUME.format(project, names.check_id(f"{short}-{suffix}", "volume"))

@@ -31,6 +31,7 @@ def predict_views(
     outputs: Sequence[str],
     views: Sequence[View],
     check: Callable[[], None],
+    tell: Callable[[float], None] = lambda _part: None,
 ) -> tuple[NDArray[Any], ...]:
     """Several outputs of the mean class probabilities over views of a volume.
 
@@ -43,17 +44,25 @@ def predict_views(
         outputs: As of ``predict_all``.
         views: One or more; the cost grows with their number.
         check: Called between forwards; may raise to stop.
+        tell: Called after each forward with the part of the work that is done, 0 to 1.
 
     Raises:
         OutOfMemoryError: Even the smallest tile is too large for the device.
     """
     if list(views) == [View()]:
         return predict_all(
-            predictor, raw, origin=origin, shape=shape, box=box, outputs=outputs, check=check
+            predictor,
+            raw,
+            origin=origin,
+            shape=shape,
+            box=box,
+            outputs=outputs,
+            check=check,
+            tell=tell,
         )
     read = Box.at(origin, (raw.shape[0], raw.shape[1], raw.shape[2]))
     total = np.zeros((len(predictor.classes), *box.shape), np.float32)
-    for view in views:
+    for number, view in enumerate(views):
         (made,) = predict_all(
             predictor,
             view.of(raw),
@@ -62,6 +71,7 @@ def predict_views(
             box=view.box(box, shape),
             outputs=(PROBABILITIES,),
             check=check,
+            tell=lambda part, number=number: tell((number + part) / len(views)),  # type: ignore[misc]
         )
         total += view.back(made)
         # Or this view would be held beside the next one.

@@ -28,6 +28,7 @@ def measure(
     check: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     block: ZYX | None = None,
+    padding: Callable[[Box], NDArray[np.bool_] | None] = lambda _box: None,
 ) -> Confusion:
     """Counts how predictions agree with a reference.
 
@@ -41,6 +42,7 @@ def measure(
         check: Called between forwards; may raise to stop.
         progress: Called with (voxels done, voxels in all).
         block: Extent of what is held in memory at a time; None chooses one for the network.
+        padding: Tells which voxels of a box are padding, and so background.
     """
     counts = Confusion(predictor.classes)
     done = 0
@@ -51,6 +53,9 @@ def measure(
             guess = predict(
                 predictor, raw(around), origin=around.start, shape=shape, box=part, check=check
             )
+            gone = padding(part)
+            if gone is not None:
+                guess[gone] = 0
             counts.update(guess, truth)
         check()
         done += part.voxels
@@ -67,11 +72,11 @@ def evaluate(
     reference: str,
     box: Box | None,
     forwards: Forwards,
-) -> tuple[dict[str, float], int]:
+) -> tuple[dict[str, float], int, list[str]]:
     """Measures a model version; box None means everything.
 
     Returns:
-        ``Confusion.figures`` and the voxels compared.
+        ``Confusion.figures``, the voxels compared, and what whoever uses the figures should know.
 
     Raises:
         FailedPreconditionError: The reference has another extent or type, or labels nothing.
@@ -88,7 +93,8 @@ def evaluate(
         box = (box or Box.of_shape(shape)).within(shape, dataset)
         counts = measure(
             session.predictor,
-            raw=session.raw.read,
+            raw=session.picture.read,
+            padding=session.picture.padding,
             reference=truth.read,
             shape=shape,
             box=box,
@@ -101,4 +107,24 @@ def evaluate(
         raise FailedPreconditionError(
             f"{reference} labels no voxel of {box}, so there is nothing to compare with."
         )
-    return counts.figures(), counts.voxels
+    return counts.figures(), counts.voxels, _told(counts, reference, version, box)
+
+
+def _told(counts: Confusion, reference: str, version: str, box: Box) -> list[str]:
+    """Where truth and model do not speak of the same classes."""
+    told = []
+    if counts.missing:
+        told.append(
+            f"{reference} holds no voxel of class {_listed(counts.missing)} in {box}: the figures "
+            "do not say how well the model finds it, only whether it was found where it is not."
+        )
+    if counts.unknown:
+        told.append(
+            f"{reference} holds voxels of class {_listed(counts.unknown)}, which {version} does "
+            "not know; they count as background."
+        )
+    return told
+
+
+def _listed(classes: list[int]) -> str:
+    return " and ".join(map(str, classes))

@@ -1,6 +1,7 @@
 """Arrays in, predictions out: one network over tiles."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -17,16 +18,19 @@ from biosegment.inference.child.compiled import CompiledNetwork
 from biosegment.inference.child.uniform import UniformTiles
 from biosegment.inference.forwards import Precision
 from biosegment.nets.channels import value_table
-from biosegment.nets.intensity import unit_scale
+from biosegment.nets.intensity import AS_IT_IS, GreyMap, factors, unit_scale
 from biosegment.nets.network import Network, channels_last
 
-_UINT8_SCALE = float(np.float32(1.0 / 255.0))
 # Of torch ("can't allocate memory"), oneDNN beneath it, and OpenVINO.
 _NO_MEMORY = ("can't alloc", "could not create a primitive", "Failed to allocate", "bad_alloc")
 LABELS, PROBABILITIES, ENTROPY = "labels", "probabilities", "entropy"
 
 
 def _nothing() -> None:
+    return None
+
+
+def _unheard(_part: float) -> None:
     return None
 
 
@@ -47,6 +51,8 @@ class Predictor:
             out of memory.
         by_openvino: Whether OpenVINO runs the network; never on a GPU, nor once memory ran out.
         precision: What ``logits`` computes with.
+        grey: What puts the volume that is looked at on the scale of what the network learnt from;
+            see ``looking_at``.
         forwards: How often the network was run, by ``predict_all``.
     """
 
@@ -56,6 +62,7 @@ class Predictor:
     device: torch.device = field(default_factory=default_device)
     by_openvino: bool = False
     precision: Precision = Precision.FLOAT32
+    grey: GreyMap = AS_IT_IS
     forwards: int = field(default=0, init=False)
     # By whether it predicts parts of what it is shown.
     _compiled: dict[bool, CompiledNetwork] = field(default_factory=dict, init=False, repr=False)
@@ -65,15 +72,31 @@ class Predictor:
         self.module = channels_last(self.module.eval().to(self.device))
         self.by_openvino = self.by_openvino and self.device.type == "cpu"
 
+    @contextmanager
+    def looking_at(self, grey: GreyMap) -> Iterator["Predictor"]:
+        """Looks at a volume of these grey values for a while.
+
+        A person's question comes in between two forwards of a job, about another volume maybe:
+        what was looked at before is looked at again afterwards.
+        """
+        before, self.grey = self.grey, grey
+        try:
+            yield self
+        finally:
+            self.grey = before
+
     def tensor(self, raw: NDArray[Any]) -> Tensor:
         """Raw voxels (N, z, y, x) as network input of the same shape on the device."""
         x = torch.from_numpy(
-            np.ascontiguousarray(raw if raw.dtype == np.uint8 else unit_scale(raw))
+            np.ascontiguousarray(raw if raw.dtype == np.uint8 else unit_scale(raw, self.grey))
         )
         x = x.to(self.device)
         if x.dtype == torch.uint8:
             # The smallest form travels to the device; the value is that of unit_scale.
-            x = x.float() * _UINT8_SCALE
+            factor, shift = (float(np.float32(part)) for part in factors(raw.dtype, self.grey))
+            x = x.float() * factor
+            if shift:
+                x += shift
         return x
 
     def logits(self, x: Tensor, core: Sequence[slice] | None = None) -> Tensor:
@@ -179,13 +202,18 @@ def predict_all(
     box: Box,
     outputs: Sequence[str],
     check: Callable[[], None] = _nothing,
+    tell: Callable[[float], None] = _unheard,
 ) -> tuple[NDArray[Any], ...]:
-    """Several outputs of a box from one pass of the network; else as ``predict``."""
+    """Several outputs of a box from one pass of the network; else as ``predict``.
+
+    ``tell`` is called after each forward with the part of the box that is predicted, 0 to 1.
+    """
     made = tuple(empty(output, len(predictor.classes), box.shape) for output in outputs)
     footprint = predictor.module.footprint
     begin = box.start[0]
     while begin < box.stop[0]:
         rest = Box((begin, *box.start[1:]), box.stop)
+        done = box.voxels - rest.voxels
         try:
             for tile in tiles.tiles(
                 rest,
@@ -199,6 +227,8 @@ def predict_all(
                 parts = _forward(predictor, seen, tile, outputs)
                 for whole, part in zip(made, parts, strict=True):
                     whole[(..., *tile.place_in(box))] = part
+                done += prod(span.core_stop - span.core_start for span in tile.axes)
+                tell(done / box.voxels)
             break
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -219,7 +249,7 @@ def _forward(
     predictor: Predictor, seen: NDArray[Any], tile: tiles.Tile, outputs: Sequence[str]
 ) -> list[NDArray[Any]]:
     return predictor._uniform.predict(
-        seen, tile, outputs, lambda: _run(predictor, seen, tile, outputs)
+        seen, tile, (predictor.grey, *outputs), lambda: _run(predictor, seen, tile, outputs)
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biosegment.client.geometry import ZYX, BlockGrid, Box
-from biosegment.inference.child.model import predictor_of
-from biosegment.inference.child.predict import LABELS, Predictor, empty, predict
+from biosegment.inference.child.model import looking_at
+from biosegment.inference.child.predict import LABELS, PROBABILITIES, Predictor, empty, predict
 from biosegment.inference.child.score import (
     NO_COMPARISON,
     Comparison,
@@ -51,11 +52,12 @@ def predict_region(
         box.within(shape, dataset)
         return predict_box(
             session.predictor,
-            session.raw.read,
+            session.picture.read,
             box,
             shape=shape,
             output=output,
             check=context.check,
+            padding=session.picture.padding,
         )
 
 
@@ -67,6 +69,7 @@ def predict_box(
     shape: ZYX,
     output: str = LABELS,
     check: Callable[[], None] = lambda: None,
+    padding: Callable[[Box], NDArray[np.bool_] | None] = lambda _box: None,
 ) -> NDArray[Any]:
     """Predicts a box as ``predict.predict`` does, block by block.
 
@@ -80,6 +83,7 @@ def predict_box(
         shape: Extent of the volume.
         output: Of ``predict.predict``.
         check: Called between forwards; may raise to stop.
+        padding: Tells which voxels of a box are padding, and so background.
     """
     footprint = predictor.module.footprint
     made = empty(output, len(predictor.classes), box.shape)
@@ -94,6 +98,11 @@ def predict_box(
             output=output,
             check=check,
         )
+    gone = padding(box)
+    if gone is not None:
+        made[..., gone] = 0
+        if output == PROBABILITIES:
+            made[0, gone] = 1
     return made
 
 
@@ -128,15 +137,25 @@ def score_patches(
         OutsideVolumeError: A box leaves the data set.
         FailedPreconditionError: Passes with dropout are asked of a network without.
     """
-    with opened(
-        connection, dataset=dataset, version=version, forwards=forwards, cache_bytes=_CACHE_BYTES
-    ) as session:
+    with (
+        opened(
+            connection,
+            dataset=dataset,
+            version=version,
+            forwards=forwards,
+            cache_bytes=_CACHE_BYTES,
+        ) as session,
+        ExitStack() as stack,
+    ):
         for box in boxes:
             box.within(session.raw.shape(), dataset)
-        compared = tuple(predictor_of(session.stubs, other, forwards=forwards) for other in others)
+        compared = tuple(
+            stack.enter_context(looking_at(session.stubs, other, session.raw, forwards=forwards))
+            for other in others
+        )
         return score_boxes(
             session.predictor,
-            session.raw.read,
+            session.picture.read,
             boxes,
             shape=session.raw.shape(),
             with_embeddings=with_embeddings,

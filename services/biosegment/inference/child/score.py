@@ -141,9 +141,8 @@ def _score_apart(
     around = 2 * predictor.module.footprint.neighbours
     extent = (pieces.shape[1] - around, *pieces.shape[2:])
     padded = _padded(predictor, pieces.shape)
-    x = predictor.tensor(
-        reflected(pieces, [(0, p - n) for n, p in zip(extent, padded, strict=True)])
-    )
+    raw = reflected(pieces, [(0, p - n) for n, p in zip(extent, padded, strict=True)])
+    x = predictor.tensor(raw)
     embedding = None
     if with_embeddings:
         logits, embedding = predictor.module.forward_with_embedding(x)
@@ -152,7 +151,9 @@ def _score_apart(
         logits = predictor.logits(x)
     statistics = statistics_of(_inside(logits, extent))
     if comparison:
-        forwards = (_inside(made, extent) for made in _forwards(predictor, x, logits, comparison))
+        forwards = (
+            _inside(made, extent) for made in _forwards(predictor, raw, x, logits, comparison)
+        )
         statistics = torch.cat((statistics, disagreement(forwards)), dim=1)
     return statistics.cpu(), embedding
 
@@ -163,17 +164,23 @@ def _inside(logits: Tensor, extent: tuple[int, ...]) -> Tensor:
 
 
 def _forwards(
-    predictor: Predictor, x: Tensor, logits: Tensor, comparison: Comparison
+    predictor: Predictor,
+    raw: NDArray[Any],
+    x: Tensor,
+    logits: Tensor,
+    comparison: Comparison,
 ) -> Iterator[Tensor]:
     """Logits of every forward of a comparison; ``logits`` are those of the network itself."""
     if not comparison.passes:
         yield logits
-        yield from (other.logits(x) for other in comparison.others)
-        return
     for network in (predictor, *comparison.others):
+        # Versions that learnt from other data see the same voxels on another scale.
+        shown = x if network.grey == predictor.grey else network.tensor(raw)
+        if not comparison.passes and network is not predictor:
+            yield network.logits(shown)
         for number in range(comparison.passes):
             with one_draw(network.module, comparison.seed, number):
-                yield network.module(x)
+                yield network.module(shown)
 
 
 def statistics_of(logits: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Blocks of a whole-volume segmentation: read ahead, predict, write, all three at once."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from biosegment.runtime.arrays import VolumeArray, build_pyramid
 from biosegment.runtime.child import ChildContext, portable
 
 BlockReport = dict[str, Any]
+_TELL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Pipeline:
             thread.
         shape: Extent of the volume.
         views: What predictions are averaged over.
+        tell: Gets (block, part of it that is predicted, 0 to 1), once a second at most.
     """
 
     predictor: Predictor
@@ -43,6 +46,7 @@ class Pipeline:
     writes: Mapping[str, Write]
     shape: ZYX
     views: Sequence[View] = (View(),)
+    tell: Callable[[int, float], None] = lambda _block, _part: None
 
     def run(
         self,
@@ -69,7 +73,7 @@ class Pipeline:
                 )
                 before = self.predictor.forwards
                 try:
-                    made = self._predict(raw.result(), box, check)
+                    made = self._predict(raw.result(), box, check, _now_and_then(self.tell, index))
                 except JobCancelledError:
                     raise
                 except Exception as error:  # noqa: BLE001 - one block must not stop the others
@@ -87,7 +91,11 @@ class Pipeline:
         return around(box, self.views, self.predictor.module.footprint, self.shape)
 
     def _predict(
-        self, raw: NDArray[Any], box: Box, check: Callable[[], None]
+        self,
+        raw: NDArray[Any],
+        box: Box,
+        check: Callable[[], None],
+        tell: Callable[[float], None],
     ) -> tuple[NDArray[Any], ...]:
         return predict_views(
             self.predictor,
@@ -98,6 +106,7 @@ class Pipeline:
             outputs=tuple(self.writes),
             views=self.views,
             check=check,
+            tell=tell,
         )
 
     def _store(
@@ -116,6 +125,19 @@ class Pipeline:
             report(told)
 
 
+def _now_and_then(tell: Callable[[int, float], None], block: int) -> Callable[[float], None]:
+    """Tells of a block once a second: a forward of a small network takes less."""
+    told = time.monotonic()
+
+    def part(done: float) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _TELL_SECONDS:
+            told = time.monotonic()
+            tell(block, done)
+
+    return part
+
+
 def segment_blocks(
     context: ChildContext,
     *,
@@ -130,6 +152,8 @@ def segment_blocks(
     forwards: Forwards,
 ) -> None:
     """Segments blocks of a data set into volumes; reports as ``Pipeline.run`` does.
+
+    In between it reports {"block": index, "part": how much of it is predicted}.
 
     Args:
         context: Of the child.
@@ -147,6 +171,7 @@ def segment_blocks(
         writes: dict[str, Write] = {
             output: VolumeArray.open(session.stubs, name).write for output, name in volumes.items()
         }
+        writes = {output: session.picture.over(write) for output, write in writes.items()}
         if mask:
             where = VolumeArray.open(session.stubs, mask).ready()
             shape = Mask(where.read, factors(where.volume, session.raw.volume))
@@ -156,7 +181,11 @@ def segment_blocks(
             )
         predictor = session.predictor
         views = views_of(augmentation, three_orientations, predictor.module.footprint)
-        Pipeline(predictor, session.raw.read, writes, session.raw.shape(), views).run(
+
+        def tell(block: int, part: float) -> None:
+            context.report({"block": block, "part": part})
+
+        Pipeline(predictor, session.picture.read, writes, session.raw.shape(), views, tell).run(
             blocks, context.report, context.check
         )
 

@@ -11,6 +11,7 @@ from biosegment.inference.child import heap, model
 from biosegment.inference.child.predict import Predictor
 from biosegment.inference.forwards import Forwards
 from biosegment.nets.intensity import check_dtype
+from biosegment.nets.picture import Picture
 from biosegment.runtime.arrays import VolumeArray
 from biosegment.runtime.child import when_idle
 from biosegment.v1 import registry_pb2
@@ -22,13 +23,15 @@ class Session:
 
     Attributes:
         stubs: Blocking stubs.
-        predictor: The network.
+        predictor: The network, looking at the raw volume.
         raw: The data set's raw volume.
+        picture: Its voxels as the network is to see them.
     """
 
     stubs: SyncStubs
     predictor: Predictor
     raw: VolumeArray
+    picture: Picture
 
 
 @contextmanager
@@ -55,8 +58,8 @@ def opened(
             volume = answer.dataset.raw_volume
             raw = VolumeArray.open(stubs, volume, cache_bytes=cache_bytes).ready()
             check_dtype(raw.dtype, raw.volume.name)
-            predictor = model.predictor_of(stubs, version, forwards=forwards)
-            yield Session(stubs, predictor, raw)
+            with model.looking_at(stubs, version, raw, forwards=forwards) as predictor:
+                yield Session(stubs, predictor, raw, Picture.of(stubs, raw))
     finally:
         # The process lives on, and others want the memory; the next run of blocks, that comes in
         # a moment, wants it too.

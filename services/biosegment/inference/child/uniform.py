@@ -5,7 +5,7 @@ made of the last one like it is the answer for this one, voxel by voxel.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ class UniformTiles:
         self,
         seen: NDArray[Any],
         tile: Tile,
-        outputs: Sequence[str],
+        wanted: Hashable,
         forward: Callable[[], _Made],
     ) -> _Made:
         """What the network makes of a tile, from memory where that is certain.
@@ -37,13 +37,13 @@ class UniformTiles:
         Args:
             seen: What the network sees, axes ZYX.
             tile: Where it lies.
-            outputs: What is wanted.
+            wanted: What else decides: the outputs, and what is made of grey values.
             forward: Runs the network.
         """
         if not is_uniform(seen):
             return forward()
         cores = tuple((span.core.start, span.core.stop) for span in tile.axes)
-        key = (seen.flat[0].item(), seen.dtype.str, seen.shape, cores, tuple(outputs))
+        key = (seen.flat[0].item(), seen.dtype.str, seen.shape, cores, wanted)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]

@@ -16,6 +16,7 @@ from biosegment.inference.instances.recipe import (
     places_of,
     recipe_of,
 )
+from biosegment.inference.whole_units import whole_units
 from biosegment.v1 import jobs_pb2, storage_pb2, types_pb2
 
 _CUBE: ZYX = (64, 64, 64)
@@ -47,11 +48,13 @@ class Plan:
         spec: With every default filled in.
         blocks: Blocks of each phase.
         worker_memory_bytes: Estimated peak of one worker on a block.
+        warnings: What was not done as it was asked for, in sentences.
     """
 
     spec: jobs_pb2.InstancesSpec
     blocks: int
     worker_memory_bytes: int
+    warnings: tuple[str, ...] = ()
 
 
 async def plan(stubs: AsyncStubs, parent: str, asked: jobs_pb2.InstancesSpec) -> Plan:
@@ -83,12 +86,14 @@ async def plan(stubs: AsyncStubs, parent: str, asked: jobs_pb2.InstancesSpec) ->
     _check_numbers(spec, found.volume)
     shape = shape_of(found.volume.levels[0].shape)
     unit = chunk_and_unit(shape, found.volume.voxel_size)[1]
-    spec.block.CopyFrom(shape_proto(_block(spec, shape, unit)))
+    block = _block(spec, shape, unit)
+    warnings = whole_units(spec, block, shape)
+    spec.block.CopyFrom(shape_proto(block))
     places = places_of("projects/p/jobs/j", spec)
     for name in (places.volume, places.fragments):
         await _refuse(stubs, name)
     recipe = recipe_of(spec, found.volume)
-    return Plan(spec, len(recipe.grid), _memory(recipe))
+    return Plan(spec, len(recipe.grid), _memory(recipe), warnings)
 
 
 def _check_numbers(spec: jobs_pb2.InstancesSpec, volume: storage_pb2.Volume) -> None:
@@ -189,7 +194,7 @@ async def _refuse(stubs: AsyncStubs, name: str) -> None:
     except NotFoundError:
         return
     raise AlreadyExistsError(
-        f"There is already a volume {name}; take another name, or delete it first.", name=name
+        f'There is already a volume "{names.short(name)}"; take another name.', name=name
     )
 
 

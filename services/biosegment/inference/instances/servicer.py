@@ -43,7 +43,7 @@ class InstanceServicer(instances_pb2_grpc.InstanceServiceServicer):
             worker_memory_bytes=plan.worker_memory_bytes,
         )
         if not request.validate_only:
-            job = jobs_pb2.Job(kind=kind, instances_spec=plan.spec)
+            job = jobs_pb2.Job(kind=kind, instances_spec=plan.spec, warnings=plan.warnings)
             answer.job.CopyFrom(
                 await starts.create(self._stubs, request.parent, request.request_id, job)
             )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from biosegment.client import names
 from biosegment.client.complete import check_complete
-from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from biosegment.client.errors import FailedPreconditionError, InvalidArgumentError
 from biosegment.client.stubs import AsyncStubs
 from biosegment.v1 import jobs_pb2, registry_pb2, storage_pb2, types_pb2
 
@@ -62,7 +62,8 @@ async def find(stubs: AsyncStubs, parent: str, asked: jobs_pb2.InstancesSpec) ->
 async def _segmentation(stubs: AsyncStubs, name: str) -> tuple[str, registry_pb2.Segmentation]:
     project, dataset, _ = names.parse(names.SEGMENTATION, name)
     owner = names.DATASET.format(project, dataset)
-    for found in await _segmentations(stubs, owner):
+    known = await _segmentations(stubs, owner)
+    for found in known:
         if found.name == name:
             if not found.complete:
                 raise FailedPreconditionError(
@@ -71,9 +72,7 @@ async def _segmentation(stubs: AsyncStubs, name: str) -> tuple[str, registry_pb2
                     name=name,
                 )
             return owner, found
-    raise NotFoundError(
-        f"There is no segmentation {name}; a job that makes one must have ended first.", name=name
-    )
+    raise names.not_found(names.SEGMENTATION, name, [found.name for found in known])
 
 
 async def _segmentations(stubs: AsyncStubs, dataset: str) -> list[registry_pb2.Segmentation]:

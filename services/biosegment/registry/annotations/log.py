@@ -6,7 +6,7 @@ from sqlalchemy.orm import undefer
 
 from biosegment.client.errors import NotFoundError
 from biosegment.client.geometry import Box
-from biosegment.client.names import ANNOTATION, DATASET, parse_int
+from biosegment.client.names import ANNOTATION, DATASET, parse_int, short
 from biosegment.registry.annotations.masks import PackedMask
 from biosegment.registry.catalog.datasets import require_dataset
 from biosegment.registry.database import now
@@ -105,7 +105,8 @@ async def require_annotation(
     row = await session.get(AnnotationRow, (dataset, revision), options=options)
     if row is None:
         raise NotFoundError(
-            f'There is no annotation "{name}"; the newest of {dataset} is {newest} (0: none yet).',
+            f'There is no annotation "{short(name)}"; the newest of "{short(dataset)}" is {newest} '
+            "(0: none yet).",
             name=name,
         )
     return row

@@ -8,15 +8,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from biosegment.client.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
-    NotFoundError,
 )
 from biosegment.client.geometry import Box, shape_of
-from biosegment.client.names import CAMPAIGN, VOLUME, check_id, parse, project_of
+from biosegment.client.names import CAMPAIGN, VOLUME, not_found, parse, project_of
 from biosegment.registry.catalog.datasets import require_dataset
 from biosegment.registry.catalog.models import require_model, require_version
 from biosegment.registry.catalog.projects import add_named, require_project
 from biosegment.registry.database import now
-from biosegment.registry.listing import after_name, list_page
+from biosegment.registry.jobs import people
+from biosegment.registry.listing import COMPARED, after_name, list_page
 from biosegment.registry.outbox import publish_event
 from biosegment.registry.tables.campaigns import CampaignRow
 from biosegment.registry.tables.catalog import DatasetRow
@@ -48,7 +48,7 @@ async def create_campaign(session: AsyncSession, given: pb.Campaign) -> pb.Campa
         OutsideVolumeError: Patch, region or evaluation box leaves the data set.
         AlreadyExistsError: The name is taken.
     """
-    check_id(parse(CAMPAIGN, given.name)[1], "campaign")
+    parse(CAMPAIGN, given.name)
     project = project_of(given.name)
     await require_project(session, project)
     dataset = await require_dataset(session, given.dataset)
@@ -63,7 +63,7 @@ async def create_campaign(session: AsyncSession, given: pb.Campaign) -> pb.Campa
     _check_plan(given, dataset)
     plan = pb.Campaign()
     plan.CopyFrom(given)
-    for field in ("state", "state_reason", "create_time"):
+    for field in ("state", "state_reason", "create_time", "waiting"):
         plan.ClearField(field)
     row = CampaignRow(
         name=given.name,
@@ -82,7 +82,7 @@ async def create_campaign(session: AsyncSession, given: pb.Campaign) -> pb.Campa
 def _check_plan(given: pb.Campaign, dataset: DatasetRow) -> None:
     if not given.strategy.name:
         raise InvalidArgumentError(
-            "The campaign names no strategy; AcquisitionService.ListStrategies has those on offer.",
+            "The campaign names no strategy; docs/strategies.md has those on offer.",
             field="campaign.strategy",
         )
     for field in ("initial_patches", "batch_patches", "pool_patches", "budget_patches"):
@@ -155,11 +155,8 @@ async def require_campaign(session: AsyncSession, name: str, *, lock: bool = Fal
     parse(CAMPAIGN, name)
     row = await session.get(CampaignRow, name, with_for_update=lock or None)
     if row is None:
-        raise NotFoundError(
-            f'There is no campaign "{name}". Start one with StartCampaign, or look at '
-            "ListCampaigns for those there are.",
-            name=name,
-        )
+        others = select(CampaignRow.name).where(CampaignRow.project == project_of(name))
+        raise not_found(CAMPAIGN, name, await session.scalars(others.limit(COMPARED)))
     return row
 
 
@@ -188,9 +185,19 @@ async def list_campaigns(
 
 
 async def set_campaign_state(
-    session: AsyncSession, name: str, state: int, reason: str
-) -> pb.Campaign:
+    session: AsyncSession, name: str, state: int, reason: str, *, keep_jobs: bool = False
+) -> tuple[pb.Campaign, list[str]]:
     """Moves a campaign to another state and emits CampaignChanged; to its own does nothing.
+
+    Args:
+        session: The transaction.
+        name: projects/p/campaigns/c
+        state: The state wanted.
+        reason: Why, in a sentence.
+        keep_jobs: With FINISHED: do not cancel the jobs that it has started.
+
+    Returns:
+        The campaign, and the names of the jobs that were cancelled with it.
 
     Raises:
         InvalidArgumentError: The name is damaged, the state is none, or the reason too long.
@@ -204,7 +211,7 @@ async def set_campaign_state(
             "Give the state wanted: ACTIVE, PAUSED, FINISHED or FAILED.", field="state"
         )
     if state == row.state:
-        return to_proto(row)
+        return to_proto(row), []
     if state not in _TRANSITIONS[row.state]:
         raise FailedPreconditionError(
             f'The campaign "{name}" is {state_word(row.state)} and cannot become '
@@ -213,7 +220,11 @@ async def set_campaign_state(
         )
     row.state, row.state_reason = state, reason
     publish_event(session, events_pb2.CampaignChanged(campaign=name), name)
-    return to_proto(row)
+    cancelled = []
+    if state == _FINISHED and not keep_jobs:
+        # Nobody waits for what they make any more, and they would hold the workers for hours.
+        cancelled = [job.name for job in await people.cancel_all_of(session, name)]
+    return to_proto(row), cancelled
 
 
 def state_word(state: int) -> str:

@@ -10,10 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from biosegment.client.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
-    NotFoundError,
 )
 from biosegment.client.geometry import Box
-from biosegment.client.names import CAMPAIGN, PROPOSAL, parse_int
+from biosegment.client.names import CAMPAIGN, PROPOSAL, not_found, parse_int
 from biosegment.registry.campaigns.campaigns import require_campaign
 from biosegment.registry.campaigns.rounds import annotating_round
 from biosegment.registry.database import now
@@ -38,8 +37,8 @@ def _free(time: datetime) -> ColumnElement[bool]:
     return or_(ProposalRow.state == _OPEN, lapsed)
 
 
-def _state(row: ProposalRow, time: datetime) -> int:
-    """A claim that was not renewed is none."""
+def state_at(row: ProposalRow, time: datetime) -> int:
+    """Where a proposal stands at a time; a claim that was not renewed is none."""
     lapsed = row.state == _CLAIMED and row.lease_until is not None and row.lease_until <= time
     return _OPEN if lapsed else row.state
 
@@ -60,9 +59,7 @@ async def require_proposal(session: AsyncSession, name: str, *, lock: bool = Fal
     campaign = CAMPAIGN.format(*ids.split("/"))
     row = await session.get(ProposalRow, (campaign, number), with_for_update=lock or None)
     if row is None:
-        raise NotFoundError(
-            f'There is no proposal "{name}"; look at ListProposals for those there are.', name=name
-        )
+        raise not_found(PROPOSAL, name)
     return row
 
 
@@ -194,7 +191,7 @@ async def return_proposal(
 def _check_free_for(
     row: ProposalRow, claimant: str, time: datetime, settled: Collection[int]
 ) -> None:
-    state = _state(row, time)
+    state = state_at(row, time)
     if state in settled:
         how = f"answered by {row.annotation}" if state == _DONE else "passed over"
         raise FailedPreconditionError(
@@ -258,7 +255,7 @@ async def answer_again(session: AsyncSession, name: str, annotation: str) -> Pro
         The proposal if it was marked.
     """
     held = await _in_annotating_round(session, name)
-    if held is None or _state(held, now()) != _OPEN:
+    if held is None or state_at(held, now()) != _OPEN:
         return None
     _settle(held, _DONE, annotation=annotation)
     return held
@@ -275,14 +272,15 @@ async def _in_annotating_round(session: AsyncSession, name: str) -> ProposalRow 
 
 def to_proto(row: ProposalRow, time: datetime) -> pb.Proposal:
     """The message of a row, with a claim that has lapsed at ``time`` as none."""
-    state = _state(row, time)
+    state = state_at(row, time)
     held = state == _CLAIMED
     return pb.Proposal(
         name=row.name,
         round=f"{row.campaign}/rounds/{row.round_index}",
         dataset=row.dataset,
         box=row.box.to_proto(),
-        score=row.score,
+        # Without a look at the patch it is the order of a draw, and reads like an uncertainty.
+        score=row.score if row.statistics else None,
         statistics=row.statistics,
         state=pb.ProposalState.ValueType(state),
         claimant=row.claimant if held or state == _DONE else "",

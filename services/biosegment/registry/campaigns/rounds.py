@@ -10,9 +10,8 @@ from biosegment.client.errors import (
     AbortedError,
     FailedPreconditionError,
     InvalidArgumentError,
-    NotFoundError,
 )
-from biosegment.client.names import CAMPAIGN, JOB, ROUND, parse, parse_int
+from biosegment.client.names import CAMPAIGN, JOB, ROUND, not_found, parse, parse_int
 from biosegment.registry.campaigns.campaigns import check_base, require_campaign, state_word
 from biosegment.registry.catalog.datasets import require_dataset
 from biosegment.registry.database import now
@@ -121,9 +120,7 @@ async def require_round(session: AsyncSession, name: str, *, lock: bool = False)
     campaign = CAMPAIGN.format(*ids.split("/"))
     row = await session.get(RoundRow, (campaign, index), with_for_update=lock or None)
     if row is None:
-        raise NotFoundError(
-            f'There is no round "{name}"; look at ListRounds for those there are.', name=name
-        )
+        raise not_found(ROUND, name)
     return row
 
 

@@ -3,10 +3,9 @@
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from biosegment.client.errors import NotFoundError
 from biosegment.client.geometry import shape_proto
-from biosegment.client.names import DATASET, parse
-from biosegment.registry.listing import after_name, after_number, list_page
+from biosegment.client.names import DATASET, not_found, parse, project_of
+from biosegment.registry.listing import COMPARED, after_name, after_number, list_page
 from biosegment.registry.tables.catalog import DatasetRow, SegmentationRow
 from biosegment.registry.values import timestamp
 from biosegment.v1 import registry_pb2 as pb
@@ -30,11 +29,8 @@ async def require_dataset(session: AsyncSession, name: str, *, lock: bool = Fals
     parse(DATASET, name)
     row = await session.get(DatasetRow, name, with_for_update=lock or None)
     if row is None:
-        raise NotFoundError(
-            f'There is no data set "{name}". Import one with StartImport, or look at '
-            "ListDatasets for those there are.",
-            name=name,
-        )
+        others = select(DatasetRow.name).where(DatasetRow.project == project_of(name))
+        raise not_found(DATASET, name, await session.scalars(others.limit(COMPARED)))
     return row
 
 

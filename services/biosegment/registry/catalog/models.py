@@ -8,17 +8,20 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from biosegment.client.errors import InvalidArgumentError, NotFoundError
-from biosegment.client.names import MODEL, VERSION, check_id, parse, parse_int, project_of
+from biosegment.client.names import MODEL, VERSION, not_found, parse, parse_int, project_of
+from biosegment.registry.catalog import evaluations
 from biosegment.registry.catalog.classes import require_classes
 from biosegment.registry.catalog.projects import add_named, require_project
 from biosegment.registry.database import now
-from biosegment.registry.listing import after_name, after_number, list_page
+from biosegment.registry.listing import COMPARED, after_name, after_number, list_page
 from biosegment.registry.tables.catalog import ModelRow, ModelVersionRow
 from biosegment.registry.values import check_text, timestamp
 from biosegment.v1 import registry_pb2 as pb
 
 _NEWEST = 10**18
 _PARAMETER_BYTES = 64 << 10
+# Told of each version.
+_EVALUATIONS = 20
 
 
 async def create_model(session: AsyncSession, model: pb.Model) -> pb.Model:
@@ -29,7 +32,7 @@ async def create_model(session: AsyncSession, model: pb.Model) -> pb.Model:
         NotFoundError: There is no such project.
         AlreadyExistsError: The name is taken.
     """
-    check_id(parse(MODEL, model.name)[1], "model")
+    parse(MODEL, model.name)
     project = project_of(model.name)
     await require_project(session, project)
     classes = list(model.classes)
@@ -42,7 +45,7 @@ async def create_model(session: AsyncSession, model: pb.Model) -> pb.Model:
     await require_classes(session, project, classes)
     if not model.architecture:
         raise InvalidArgumentError(
-            "The model names no architecture; TrainingService.ListArchitectures has those on "
+            "The model names no architecture; `biosegment model architectures` lists those on "
             "offer.",
             field="model.architecture",
         )
@@ -85,11 +88,8 @@ async def require_model(session: AsyncSession, name: str, *, lock: bool = False)
     parse(MODEL, name)
     row = await session.get(ModelRow, name, with_for_update=lock or None)
     if row is None:
-        raise NotFoundError(
-            f'There is no model "{name}". Make it with CreateModel, or look at ListModels for '
-            "those there are.",
-            name=name,
-        )
+        others = select(ModelRow.name).where(ModelRow.project == project_of(name))
+        raise not_found(MODEL, name, await session.scalars(others.limit(COMPARED)))
     return row
 
 
@@ -148,7 +148,9 @@ async def find_version(session: AsyncSession, name: str) -> ModelVersionRow:
     row = await newest_version(session, parent)
     if row is None:
         raise NotFoundError(
-            f'The model "{parent}" has no version yet; train one with StartTraining.', name=name
+            f'The model "{model}" has no version yet. Train one with: biosegment train {model} '
+            "DATASET",
+            name=name,
         )
     return row
 
@@ -172,10 +174,8 @@ async def require_version(
     key = (MODEL.format(project, model), number)
     row = await session.get(ModelVersionRow, key, with_for_update=lock or None)
     if row is None:
-        raise NotFoundError(
-            f'There is no model version "{name}"; look at ListModelVersions for those there are.',
-            name=name,
-        )
+        await require_model(session, key[0])
+        raise not_found(VERSION, name)
     return row
 
 
@@ -200,7 +200,7 @@ async def list_versions(
 
 def version_proto(row: ModelVersionRow) -> pb.ModelVersion:
     """The message of a row."""
-    return pb.ModelVersion(
+    version = pb.ModelVersion(
         name=row.name,
         base_version=row.base_version,
         weights=row.weights,
@@ -210,5 +210,9 @@ def version_proto(row: ModelVersionRow) -> pb.ModelVersion:
         job=row.job,
         metrics=row.metrics,
         warnings=row.warnings,
+        evaluations=[evaluations.to_proto(found) for found in row.evaluations[:_EVALUATIONS]],
         create_time=timestamp(row.create_time),
     )
+    if row.reference:
+        json_format.ParseDict(row.reference, version.reference)
+    return version

@@ -1,22 +1,19 @@
 """Projects."""
 
-import re
-
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from biosegment.client.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
-from biosegment.client.names import PROJECT, parse
+from biosegment.client.errors import AlreadyExistsError
+from biosegment.client.names import PROJECT, not_found, parse, short
 from biosegment.registry.catalog.classes import background
 from biosegment.registry.database import Base, now
-from biosegment.registry.listing import after_name, list_page
+from biosegment.registry.listing import COMPARED, after_name, list_page
 from biosegment.registry.tables.catalog import ProjectRow
 from biosegment.registry.values import check_text, timestamp
 from biosegment.v1 import registry_pb2 as pb
 
 EVERY_PROJECT = "projects/-"
-_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 async def create_project(session: AsyncSession, project: pb.Project) -> pb.Project:
@@ -26,15 +23,7 @@ async def create_project(session: AsyncSession, project: pb.Project) -> pb.Proje
         InvalidArgumentError: The name is not a legal one.
         AlreadyExistsError: The name is taken.
     """
-    identity = project.name.removeprefix("projects/")
-    if not project.name.startswith("projects/") or not _ID.fullmatch(identity):
-        raise InvalidArgumentError(
-            f'"{project.name[:200]}" cannot be a project: write projects/ and an id of a-z, 0-9 '
-            'and "-" that begins with a letter and ends with a letter or digit, at most 63 '
-            "characters.",
-            field="project.name",
-            name=project.name[:200],
-        )
+    parse(PROJECT, project.name)
     row = ProjectRow(
         name=project.name,
         display_name=check_text(project.display_name, "project.display_name"),
@@ -60,11 +49,8 @@ async def require_project(session: AsyncSession, name: str, *, lock: bool = Fals
     parse(PROJECT, name)
     row = await session.get(ProjectRow, name, with_for_update=lock or None)
     if row is None:
-        raise NotFoundError(
-            f'There is no project "{name}". Make it with CreateProject, or look at ListProjects '
-            "for those there are.",
-            name=name,
-        )
+        others = select(ProjectRow.name).limit(COMPARED)
+        raise not_found(PROJECT, name, await session.scalars(others))
     return row
 
 
@@ -93,7 +79,7 @@ async def add_named(session: AsyncSession, row: Base, name: str, what: str) -> N
         AlreadyExistsError: The name is taken.
     """
     taken = AlreadyExistsError(
-        f'The {what} "{name}" exists already; choose another name, or use the one there is.',
+        f'There is a {what} "{short(name)}" already; choose another name, or use the one there is.',
         name=name,
     )
     if await session.get(type(row), name) is not None:

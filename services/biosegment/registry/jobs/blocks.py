@@ -56,7 +56,7 @@ async def claim(
     # One count for the job and all its runs, which a retry does not begin anew: no worker from
     # before a cancellation ever has the number of a later holder.
     row.attempt += 1
-    run.attempt = row.attempt
+    run.attempt, run.part = row.attempt, 0.0
     run.holder = holder
     run.lease_until = now() + timedelta(seconds=lease)
     grid = ledgers.grid_of(ledger)
@@ -109,6 +109,8 @@ async def settle(
     )
     await session.flush()
     run.lease_until = now() + timedelta(seconds=settings.lease_seconds)
+    # Written so that NaN is nothing.
+    run.part = request.part if 0 <= request.part <= 1 else 0.0
     row.update_time = now()
     whole = len(await ledgers.settled(session, row.name, run.first, run.count)) == run.count
     if whole:
@@ -146,7 +148,7 @@ async def _count_failures(
 def put_back(session: AsyncSession, row: JobRow, run: RunRow, delay: float) -> None:
     """Returns a run to the frontier, at once or (by the reconciler) after a delay."""
     run.holder = ""
-    run.lease_until = None
+    run.lease_until, run.part = None, 0.0
     run.not_before = now() + timedelta(seconds=delay) if delay else None
     run.publish_time = None
     if not delay and row.state == states.RUNNING:

@@ -13,9 +13,10 @@ from biosegment.registry.jobs import blocks, rows, states
 from biosegment.registry.jobs import ledger as ledgers
 from biosegment.registry.paging import decode_token, encode_token, page_size
 from biosegment.registry.settings import RegistrySettings
+from biosegment.registry.tables.campaigns import CampaignRow
 from biosegment.registry.tables.jobs import BlockFailureRow, JobRow, LedgerRow, RunRow
 from biosegment.registry.values import kept_warnings
-from biosegment.v1 import jobs_pb2
+from biosegment.v1 import campaigns_pb2, jobs_pb2
 
 _KINDS = {
     "import_spec": jobs_pb2.JOB_KIND_IMPORT,
@@ -31,9 +32,13 @@ _KINDS = {
 
 def _campaign_of(job: jobs_pb2.Job) -> str:
     which = job.WhichOneof("spec") or ""
-    found = getattr(getattr(job, which, None), "round", "")
+    spec = getattr(job, which, None)
+    found = getattr(spec, "round", "")
     if not found:
-        return ""
+        outside: str = getattr(spec, "campaign", "")
+        if outside:
+            names.parse(names.CAMPAIGN, outside)
+        return outside
     project, campaign, _ = names.parse(names.ROUND, found)
     return names.CAMPAIGN.format(project, campaign)
 
@@ -46,11 +51,14 @@ async def create(
     Raises:
         InvalidArgumentError: The job has no spec.
         NotFoundError: There is no such project.
+        FailedPreconditionError: It is for a campaign that is paused, failed or finished.
     """
     which = job.WhichOneof("spec")
     if which is None:
         raise InvalidArgumentError("The job has no spec: say what to do.", field="job.spec")
     await require_project(session, parent)
+    campaign = _campaign_of(job)
+    await _check_active(session, campaign)
     kept = jobs_pb2.Job()
     getattr(kept, which).CopyFrom(getattr(job, which))
     kept.labels.CopyFrom(job.labels)
@@ -67,7 +75,7 @@ async def create(
         max_failures=job.max_failures or max_failures,
         holder="",
         creator=creator,
-        campaign=_campaign_of(job),
+        campaign=campaign,
         create_time=now(),
         update_time=now(),
     )
@@ -100,6 +108,25 @@ async def list_page(
     return found[:size], token
 
 
+async def finish(session: AsyncSession, name: str) -> JobRow:
+    """Asks a training to end soon with what it has; one that has ended is left as it is.
+
+    Raises:
+        FailedPreconditionError: It is another kind of work, of which a part is worth nothing.
+    """
+    row = await rows.load(session, name, lock=True)
+    if row.kind != jobs_pb2.JOB_KIND_TRAIN:
+        raise FailedPreconditionError(
+            f"{name} is work of the kind {rows.kind_word(row.kind)}; only a training can end early "
+            "with what it has.",
+            name=name,
+        )
+    if row.state not in states.TERMINAL and not row.finishing:
+        row.finishing = True
+        row.update_time = now()
+    return row
+
+
 async def cancel(session: AsyncSession, name: str) -> JobRow:
     """Asks for cancellation; a job that nobody works on ends at once."""
     row = await rows.load(session, name, lock=True)
@@ -111,6 +138,29 @@ async def cancel(session: AsyncSession, name: str) -> JobRow:
     else:
         await rows.end(session, row, states.CANCELLED)
     return row
+
+
+async def cancel_all_of(session: AsyncSession, campaign: str) -> list[JobRow]:
+    """Asks for the cancellation of every job of a campaign that has not ended, oldest first."""
+    query = (
+        select(JobRow.name)
+        .where(JobRow.campaign == campaign, JobRow.state.not_in(states.TERMINAL))
+        .order_by(JobRow.id)
+    )
+    return [await cancel(session, name) for name in (await session.scalars(query)).all()]
+
+
+async def _check_active(session: AsyncSession, campaign: str) -> None:
+    """Raises FailedPreconditionError if a campaign is held: whoever drives it may not know yet."""
+    row = await session.get(CampaignRow, campaign, with_for_update=True) if campaign else None
+    if row is None or row.state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE:
+        return
+    word = campaigns_pb2.CampaignState.Name(campaigns_pb2.CampaignState.ValueType(row.state))
+    raise FailedPreconditionError(
+        f"The campaign {names.short(campaign)} is {word.rpartition('_')[2].lower()}; nothing new "
+        f"is started for it. Let it go on with: {names.command('campaign resume', campaign)}",
+        name=campaign,
+    )
 
 
 async def retry(session: AsyncSession, name: str, settings: RegistrySettings) -> JobRow:
@@ -127,6 +177,7 @@ async def retry(session: AsyncSession, name: str, settings: RegistrySettings) ->
             name=name,
         )
     row.failures = 0
+    row.finishing = False
     row.error = row.result = row.progress = None
     row.end_time = row.not_before = None
     row.update_time = now()

@@ -5,6 +5,9 @@ published; and where the bus holds fewer messages of a kind than the record has
 work waiting, the missing wake-ups are published again.
 """
 
+from biosegment.runtime import lean_nats  # noqa: F401
+
+# isort: split
 import asyncio
 from datetime import timedelta
 

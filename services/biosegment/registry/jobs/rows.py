@@ -6,7 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from biosegment.client.errors import NotFoundError
+from biosegment.client.names import JOB, not_found
 from biosegment.registry.database import now
 from biosegment.registry.jobs import states
 from biosegment.registry.outbox import publish_event, publish_message
@@ -38,9 +38,7 @@ async def load(session: AsyncSession, name: str, *, lock: bool = False) -> JobRo
     query = select(JobRow).where(JobRow.name == name)
     row = (await session.execute(query.with_for_update() if lock else query)).scalar_one_or_none()
     if row is None:
-        raise NotFoundError(
-            f'There is no job "{name}". `biosegment job list` shows the ones there are.', name=name
-        )
+        raise not_found(JOB, name)
     return row
 
 
@@ -52,7 +50,7 @@ async def describe(session: AsyncSession, row: JobRow) -> jobs_pb2.Job:
     job.state = jobs_pb2.JobState.ValueType(row.state)
     job.stage = jobs_pb2.JobStage.ValueType(row.stage)
     job.attempt, job.failures, job.max_failures = row.attempt, row.failures, row.max_failures
-    job.holder, job.creator = row.holder, row.creator
+    job.holder, job.creator, job.finishing = row.holder, row.creator, row.finishing
     if row.result is not None:
         job.result.ParseFromString(row.result)
         job.warnings.extend(job.result.warnings)
@@ -75,9 +73,11 @@ async def describe(session: AsyncSession, row: JobRow) -> jobs_pb2.Job:
 async def _add_ledger(
     session: AsyncSession, job: jobs_pb2.Job, row: JobRow, ledger: LedgerRow
 ) -> None:
-    frontier = await session.scalar(
-        select(func.count()).select_from(RunRow).where(RunRow.job == row.name)
-    )
+    frontier, parts = (
+        await session.execute(
+            select(func.count(), func.sum(RunRow.part)).where(RunRow.job == row.name)
+        )
+    ).one()
     job.blocks.CopyFrom(
         jobs_pb2.BlockSummary(
             total=ledger.total,
@@ -89,7 +89,7 @@ async def _add_ledger(
         )
     )
     if row.stage == jobs_pb2.JOB_STAGE_BLOCKS:
-        job.progress.CopyFrom(_block_progress(ledger, row.end_time or now()))
+        job.progress.CopyFrom(_block_progress(ledger, parts or 0.0, row.end_time or now()))
         _hide_pace(job)
     if ledger.quarantined:
         from biosegment.registry.jobs.ledger import grid_of
@@ -111,13 +111,17 @@ async def _add_ledger(
             )
 
 
-def _block_progress(ledger: LedgerRow, until: datetime) -> jobs_pb2.Progress:
+def _block_progress(ledger: LedgerRow, parts: float, until: datetime) -> jobs_pb2.Progress:
+    """How far a job is with its blocks, counting what is computed of those in hand."""
     stage = f"blocks, phase {ledger.phase + 1}" if ledger.phase else "blocks"
     progress = jobs_pb2.Progress(done=ledger.done, total=ledger.total, stage=stage)
     elapsed = (until - ledger.start_time).total_seconds()
-    if ledger.done and elapsed > 0:
-        progress.rate = ledger.done / elapsed
-        left = ledger.total - ledger.done - ledger.quarantined
+    # Not all: a block is done once its result is stored.
+    done = min(ledger.done + parts, max(ledger.done, ledger.total - 0.01))
+    progress.fraction = done / ledger.total
+    if done and elapsed > 0:
+        progress.rate = done / elapsed
+        left = max(0.0, ledger.total - done - ledger.quarantined)
         progress.eta.CopyFrom(_seconds(left / progress.rate))
     return progress
 
@@ -142,7 +146,12 @@ def note_progress(row: JobRow, progress: jobs_pb2.Progress) -> None:
     kept.CopyFrom(progress)
     elapsed = (now() - row.update_time).total_seconds()
     moved = progress.done - last.done
-    if progress.stage == last.stage and moved >= 0 and elapsed > 0:
+    if progress.HasField("eta"):
+        # The worker has measured it.
+        if progress.total > progress.done:
+            left = max(0.1, progress.eta.ToTimedelta().total_seconds())
+            kept.rate = (progress.total - progress.done) / left
+    elif progress.stage == last.stage and moved >= 0 and elapsed > 0:
         latest = moved / elapsed
         # Smoothed, so that the time left does not jump about.
         kept.rate = 0.7 * last.rate + 0.3 * latest if last.rate else latest

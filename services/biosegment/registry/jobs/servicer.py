@@ -42,7 +42,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
                 return jobs_pb2.CreateJobResponse(job=await rows.describe(session, row))
 
             # Else one id for a training and a segmentation would get the training twice.
-            method = f"CreateJob with {request.job.WhichOneof('spec')}"
+            method = f"CreateJob/{request.job.WhichOneof('spec')}"
             return await once(session, method, request.request_id, jobs_pb2.CreateJobResponse, make)
 
     async def GetJob(
@@ -104,6 +104,14 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
             row = await pauses.resume(session, request.name, self._settings)
             return jobs_pb2.ResumeJobResponse(job=await rows.describe(session, row))
 
+    async def FinishJob(
+        self, request: jobs_pb2.FinishJobRequest, context: Context
+    ) -> jobs_pb2.FinishJobResponse:
+        """Asks a training to end with what it has."""
+        async with self._database.write() as session:
+            row = await people.finish(session, request.name)
+            return jobs_pb2.FinishJobResponse(job=await rows.describe(session, row))
+
     async def RetryJob(
         self, request: jobs_pb2.RetryJobRequest, context: Context
     ) -> jobs_pb2.RetryJobResponse:
@@ -148,12 +156,13 @@ class WorkerServicer(jobs_pb2_grpc.WorkerServiceServicer):
         """Renews the lease."""
         progress = request.progress if request.HasField("progress") else None
         async with self._database.write() as session:
-            state = await work.heartbeat(
+            row = await work.heartbeat(
                 session, request.job, request.attempt, progress, self._settings.lease_seconds
             )
             return jobs_pb2.HeartbeatJobResponse(
-                cancel_requested=state == states.CANCELLING,
-                pause_requested=state in states.HALTED,
+                cancel_requested=row.state == states.CANCELLING,
+                pause_requested=row.state in states.HALTED,
+                finish_requested=row.finishing,
             )
 
     async def CompleteJob(

@@ -88,14 +88,14 @@ async def heartbeat(
     attempt: int,
     progress: jobs_pb2.Progress | None,
     lease: float,
-) -> int:
-    """Renews the lease; returns the job's state, by which the worker goes on or stops."""
+) -> JobRow:
+    """Renews the lease; returns the job, by whose state the worker goes on or stops."""
     row = await held(session, name, attempt)
     row.lease_until = now() + timedelta(seconds=lease)
     if progress is not None:
         rows.note_progress(row, progress)
     row.update_time = now()
-    return row.state
+    return row
 
 
 async def complete(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from biosegment.registry.campaigns import campaigns, proposals, rounds
+from biosegment.registry.campaigns.waiting import waiting
 from biosegment.registry.catalog.projects import parent_project
 from biosegment.registry.database import Database
 from biosegment.registry.requests import once
@@ -36,7 +37,9 @@ class CampaignServicer(campaigns_pb2_grpc.CampaignServiceServicer):
         """One campaign."""
         async with self._database.read() as session:
             row = await campaigns.require_campaign(session, request.name)
-            return pb.GetCampaignResponse(campaign=campaigns.to_proto(row))
+            campaign = campaigns.to_proto(row)
+            campaign.waiting.CopyFrom(await waiting(session, row))
+            return pb.GetCampaignResponse(campaign=campaign)
 
     async def ListCampaigns(
         self, request: pb.ListCampaignsRequest, context: Any
@@ -54,10 +57,10 @@ class CampaignServicer(campaigns_pb2_grpc.CampaignServiceServicer):
     ) -> pb.SetCampaignStateResponse:
         """Pauses, resumes or ends a campaign."""
         async with self._database.write() as session:
-            campaign = await campaigns.set_campaign_state(
-                session, request.name, request.state, request.reason
+            campaign, cancelled = await campaigns.set_campaign_state(
+                session, request.name, request.state, request.reason, keep_jobs=request.keep_jobs
             )
-            return pb.SetCampaignStateResponse(campaign=campaign)
+            return pb.SetCampaignStateResponse(campaign=campaign, cancelled_jobs=cancelled)
 
     async def CreateRound(
         self, request: pb.CreateRoundRequest, context: Any
@@ -106,7 +109,11 @@ class CampaignServicer(campaigns_pb2_grpc.CampaignServiceServicer):
         """Lends open proposals to one claimant."""
         async with self._database.write() as session:
             lent = await proposals.claim_proposals(session, request)
-            return pb.ClaimProposalsResponse(proposals=lent)
+            why = None
+            if not lent:
+                row = await campaigns.require_campaign(session, request.parent)
+                why = await waiting(session, row)
+            return pb.ClaimProposalsResponse(proposals=lent, waiting=why)
 
     async def ReturnProposal(
         self, request: pb.ReturnProposalRequest, context: Any

@@ -73,7 +73,8 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         async with self._database.write() as session:
             project, _ = classes.class_key(request.label_class.name)
             await projects.require_project(session, project, lock=True)
-            made = await classes.put_label_class(session, request.label_class)
+            mask = request.update_mask if request.HasField("update_mask") else None
+            made = await classes.put_label_class(session, request.label_class, mask)
             return pb.PutLabelClassResponse(label_class=made)
 
     async def ListLabelClasses(

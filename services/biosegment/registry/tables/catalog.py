@@ -6,10 +6,19 @@ Resource names never change, so they are the keys; a list is a range of names.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, Double, ForeignKey, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    String,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from biosegment.registry.database import Base
+from biosegment.registry.tables.boxes import BoxColumns
 
 NAME = String(250)
 """A resource name; the longest legal one has 220 characters."""
@@ -96,12 +105,37 @@ class ModelVersionRow(Base):
     job: Mapped[str] = mapped_column(NAME)
     metrics: Mapped[dict[str, float]] = mapped_column(JSON)
     warnings: Mapped[list[str]] = mapped_column(JSON, server_default="[]")
+    reference: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
     create_time: Mapped[datetime]
+    evaluations: Mapped[list["EvaluationRow"]] = relationship(
+        lazy="selectin", order_by="EvaluationRow.create_time.desc()", viewonly=True
+    )
 
     @property
     def name(self) -> str:
         """projects/p/models/m/versions/v."""
         return f"{self.model}/versions/{self.number}"
+
+
+class EvaluationRow(BoxColumns, Base):
+    """A version measured; once for each truth and box."""
+
+    __tablename__ = "evaluation"
+    __table_args__ = (
+        ForeignKeyConstraint(["model", "number"], [ModelVersionRow.model, ModelVersionRow.number]),
+        Index("ix_evaluation_version", "model", "number"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(NAME)
+    number: Mapped[int]
+    dataset: Mapped[str] = mapped_column(ForeignKey(DatasetRow.name), index=True)
+    reference_volume: Mapped[str] = mapped_column(NAME)
+    metrics: Mapped[dict[str, float]] = mapped_column(JSON)
+    voxels: Mapped[int]
+    warnings: Mapped[list[str]] = mapped_column(JSON)
+    job: Mapped[str] = mapped_column(NAME)
+    create_time: Mapped[datetime]
 
 
 class SegmentationRow(Base):

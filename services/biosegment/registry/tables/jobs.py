@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from biosegment.registry.database import Base
@@ -27,12 +27,13 @@ class JobRow(Base):
     attempt: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)
     max_failures: Mapped[int]
+    finishing: Mapped[bool] = mapped_column(default=False, server_default=false())
     holder: Mapped[str] = mapped_column(String(200), default="")
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
     publish_time: Mapped[datetime | None]
     creator: Mapped[str] = mapped_column(String(200))
-    campaign: Mapped[str] = mapped_column(String(200), default="")
+    campaign: Mapped[str] = mapped_column(String(200), default="", index=True)
     create_time: Mapped[datetime]
     start_time: Mapped[datetime | None]
     end_time: Mapped[datetime | None]
@@ -77,6 +78,7 @@ class RunRow(Base):
     count: Mapped[int]
     attempt: Mapped[int] = mapped_column(default=0)
     losses: Mapped[int] = mapped_column(default=0)
+    part: Mapped[float] = mapped_column(default=0.0, server_default="0")
     holder: Mapped[str] = mapped_column(String(200), default="")
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime | None]

@@ -96,7 +96,8 @@ class EarlyStopping(pl.Callback):
         """Measures, if it is time to."""
         assert isinstance(pl_module, Training)
         step = trainer.global_step
-        if step % self._how.every_steps and step < trainer.max_steps:
+        last = step >= trainer.max_steps or trainer.should_stop
+        if step % self._how.every_steps and not last:
             return
         iou = self._look(trainer, pl_module, step)
         if self._hooks.measured(step, iou) or self._waited >= self._how.patience:

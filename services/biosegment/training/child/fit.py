@@ -1,7 +1,6 @@
 """A training run on samples in memory: arrays in, a trained network out."""
 
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -19,9 +18,11 @@ from biosegment.training.child import precision
 from biosegment.training.child.augment import augment
 from biosegment.training.child.early_stopping import EarlyStopping
 from biosegment.training.child.module import Training
+from biosegment.training.child.pace import Pace
 from biosegment.training.child.samples import CropSampler
 from biosegment.training.child.settings import Hooks, Outcome, Settings
 from biosegment.training.child.watch import Watch, checkpoint_step
+from biosegment.training.scratch import scratch
 
 _log = log.get(__name__)
 _CLIP = 1.0
@@ -116,12 +117,13 @@ def run(
         OutOfMemoryError: The device has too little memory even for one crop at a time.
     """
     resumed = checkpoint_step(checkpoint) if checkpoint else None
-    with tempfile.TemporaryDirectory(prefix="biosegment-train-") as name:
-        watch = Watch(hooks, settings, Path(name))
+    with scratch() as folder:
+        watch = Watch(hooks, settings, folder)
         if resumed is not None and checkpoint is not None:
             watch.path.write_bytes(checkpoint)
-        # What is measured comes before the checkpoint, which keeps it.
-        callbacks = [watch] if stopping is None else [stopping, watch]
+        pace = Pace(hooks, settings)
+        # What is timed and measured comes before the checkpoint, which keeps it.
+        callbacks = [pace, watch] if stopping is None else [pace, stopping, watch]
         parts = settings.parts
         start = resumed or 0
         while True:
@@ -129,7 +131,7 @@ def run(
             if hooks.log is not None:
                 hooks.log.restart(start)
             try:
-                steps = attempt(module, batch, settings, callbacks, Path(name), watch.path, start)
+                steps = attempt(module, batch, settings, callbacks, folder, watch.path, start)
                 break
             except OutOfMemoryError:
                 if parts >= settings.batch_size:
@@ -150,6 +152,7 @@ def run(
         steps=steps,
         parts=parts,
         held_out=stopping.figures() if stopping is not None else {},
+        ending=pace.figures(),
     )
 
 

@@ -1,6 +1,8 @@
 """The network under training, as Lightning wants it."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -32,6 +34,7 @@ class Training(pl.LightningModule):
         first_loss: Mean loss of the first steps, a number once there were any.
         step_loss: Loss of the last step.
         recent_loss: Running mean of the loss, most weight on the last steps.
+        rate: Factor of the learning rate after so many steps.
         parts: Pieces that a batch is cut into, one after another, where the device cannot hold it
             whole. Gradients add up over a step; batch statistics are those of a piece.
     """
@@ -42,7 +45,7 @@ class Training(pl.LightningModule):
         super().__init__()
         self.network = network
         self._learning_rate = learning_rate
-        self._steps = steps
+        self.rate: Callable[[int], float] = partial(schedule, steps=steps)
         self._dice_weight = dice_weight
         self._seed = seed
         self.parts = 1
@@ -116,9 +119,7 @@ class Training(pl.LightningModule):
             # A fused step would undo the scaling of the loss by itself, after the clipping.
             fused=not isinstance(self.trainer.precision_plugin, MixedPrecision),
         )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: schedule(step, steps=self._steps)
-        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.rate(step))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -26,6 +26,7 @@ from biosegment.client.geometry import ZYX, Box
 from biosegment.nets.intensity import unit_scale
 from biosegment.nets.network import Network, channels_last, other_heads
 from biosegment.nets.padding import read_with_neighbours
+from biosegment.runtime.grey import constant
 from biosegment.training.child.augment import augment
 from biosegment.training.child.fit import Batch, run
 from biosegment.training.child.module import Training
@@ -34,6 +35,9 @@ from biosegment.training.child.settings import Hooks, Outcome, Settings
 
 _MOST_CROPS = 2000
 _MOST_CROP_BYTES = 256 << 20
+# In a region that is mostly padding, crops of tissue are drawn this much more seldom.
+_TRIES = 8
+_MOST_PADDING = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,10 +158,11 @@ def draw_crops(
         check: Called between reads; may raise to stop.
 
     Returns:
-        (crops, z + 2 x neighbours, y, x), of the data's type; at most 2000 crops and 256 MiB.
+        (crops, z + 2 x neighbours, y, x), of the data's type; at most 2000 crops and 256 MiB. Crops
+        without any padding are taken first, and none of more than half.
 
     Raises:
-        FailedPreconditionError: The region is smaller than a crop.
+        FailedPreconditionError: The region is smaller than a crop, or holds padding alone.
     """
     room = [extent - size + 1 for extent, size in zip(region.shape, patch, strict=True)]
     if min(room) < 1:
@@ -167,12 +172,26 @@ def draw_crops(
         )
     rng = np.random.default_rng([seed, 2])
     crops: list[NDArray[Any]] = []
-    held = 0
-    while len(crops) < _MOST_CROPS and held < _MOST_CROP_BYTES:
+    partly: list[NDArray[Any]] = []
+    most = _MOST_CROPS
+    for _ in range(_TRIES * _MOST_CROPS):
         check()
         z, y, x = (s + int(rng.integers(n)) for s, n in zip(region.start, room, strict=True))
-        crops.append(read_with_neighbours(read, Box.at((z, y, x), patch), neighbours, region))
-        held += crops[-1].nbytes
+        crop = read_with_neighbours(read, Box.at((z, y, x), patch), neighbours, region)
+        most = min(_MOST_CROPS, -(-_MOST_CROP_BYTES // crop.nbytes))
+        padding = np.mean([constant(section).mean() for section in crop])
+        if not padding:
+            crops.append(crop)
+        elif padding <= _MOST_PADDING and len(crops) + len(partly) < most:
+            partly.append(crop)
+        if len(crops) == most:
+            break
+    crops = (crops + partly)[:most]
+    if not crops:
+        raise FailedPreconditionError(
+            f"Nothing can be learnt from the region {region}: it is padding, of one grey value in "
+            "wide areas. Take another region."
+        )
     return np.stack(crops)
 
 

@@ -1,19 +1,22 @@
 """The task of the training child: from a TrainSpec to stored weights."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from biosegment.client.connection import Connection
-from biosegment.client.geometry import Box
+from biosegment.client.geometry import Box, shape_of
 from biosegment.client.stubs import SyncStubs
 from biosegment.nets import weights
 from biosegment.nets.weights import Weights
 from biosegment.runtime import objects
 from biosegment.runtime.child import ChildContext
-from biosegment.training.child import finders, held_out, precision
+from biosegment.training import labelled
+from biosegment.training.child import finders, fresh, held_out, precision
 from biosegment.training.child.early_stopping import EarlyStopping
 from biosegment.training.child.fit import fit
 from biosegment.training.child.pretrain import draw_crops, pretrain
@@ -21,16 +24,19 @@ from biosegment.training.child.samples import CropSampler, Sample
 from biosegment.training.child.settings import Hooks, Outcome
 from biosegment.training.child.task import (
     Task,
+    labels_told,
+    read_labels,
     read_raw,
     read_samples,
+    reference_of,
     settings_of,
     starting_point,
 )
-from biosegment.v1 import jobs_pb2, registry_pb2
+from biosegment.v1 import jobs_pb2, registry_pb2, types_pb2
 
 _REPORT_SECONDS = 0.5
 _JOB_NOTE, _METRICS_NOTE, _RESUMED_NOTE = "job", "metrics", "resumed_from_step"
-_SETTINGS_NOTE = "settings"
+_SETTINGS_NOTE, _WARNINGS_NOTE, _REFERENCE_NOTE = "settings", "warnings", "reference"
 
 
 def train(
@@ -49,11 +55,11 @@ def train(
         parts: Pieces that batches are cut into, where an earlier try ran out of memory.
 
     Returns:
-        A TrainResult.
+        A JobResult with a TrainResult.
 
     Raises:
-        FailedPreconditionError: Nothing is labelled, the region is smaller than a crop, the base
-            version is damaged or of another network, or training diverged.
+        FailedPreconditionError: Nothing or one class alone is labelled, the region is smaller than
+            a crop, the base version is damaged or of another network, or training diverged.
         JobCancelledError: The parent asked to stop.
         OutOfMemoryError: The device has too little memory even for one crop at a time.
     """
@@ -64,7 +70,7 @@ def train(
         return (_earlier(task) or _train(task, parts)).SerializeToString()
 
 
-def _earlier(task: Task) -> jobs_pb2.TrainResult | None:
+def _earlier(task: Task) -> jobs_pb2.JobResult | None:
     data = task.read(task.weights_name)
     if data is None:
         return None
@@ -72,27 +78,28 @@ def _earlier(task: Task) -> jobs_pb2.TrainResult | None:
     return result_of(task, data) if notes.get(_JOB_NOTE) == task.job else None
 
 
-def result_of(task: Task, data: bytes) -> jobs_pb2.TrainResult:
+def result_of(task: Task, data: bytes) -> jobs_pb2.JobResult:
     """The result of a job, from what its weights say."""
     notes = weights.load(data, what=task.weights_name).notes
-    return jobs_pb2.TrainResult(
+    found = notes.get(_REFERENCE_NOTE)
+    result = jobs_pb2.TrainResult(
         weights=task.weights_name,
         sha256=weights.sha256(data),
         metrics=notes[_METRICS_NOTE],
         resumed_from_step=notes[_RESUMED_NOTE],
         settings=ParseDict(notes.get(_SETTINGS_NOTE, {}), jobs_pb2.TrainingSettings()),
         logs=task.logs_name,
+        reference=ParseDict(found, types_pb2.InputReference()) if found else None,
     )
+    return jobs_pb2.JobResult(train_result=result, warnings=notes.get(_WARNINGS_NOTE, []))
 
 
-def _train(task: Task, parts: int) -> jobs_pb2.TrainResult:
+def _train(task: Task, parts: int) -> jobs_pb2.JobResult:
     started = time.monotonic()
-    if task.spec.objective == jobs_pb2.TRAINING_OBJECTIVE_RESTORATION:
-        start, used, outcome, metrics = _restore(task, parts)
-    else:
-        start, used, outcome, metrics = _fit(task, parts)
-    metrics |= figures(outcome) | {"seconds": time.monotonic() - started}
-    data = dump(task, start, used, outcome, metrics)
+    restore = task.spec.objective == jobs_pb2.TRAINING_OBJECTIVE_RESTORATION
+    made = _restore(task, parts) if restore else _fit(task, parts)
+    metrics = made.metrics | figures(made.outcome) | {"seconds": time.monotonic() - started}
+    data = dump(task, made.start, made.used, made.outcome, metrics, made.warnings)
     task.context.check()
     objects.write(task.stubs, task.weights_name, data)
     objects.delete(task.stubs, task.checkpoint_name)
@@ -108,6 +115,7 @@ def figures(outcome: Outcome) -> dict[str, float]:
         "steps": float(outcome.steps),
         "parts": float(outcome.parts),
         **outcome.held_out,
+        **outcome.ending,
     }
 
 
@@ -117,36 +125,68 @@ def dump(
     used: jobs_pb2.TrainingSettings,
     outcome: Outcome,
     metrics: dict[str, float],
+    warnings: Sequence[str] = (),
 ) -> bytes:
     """Trained weights as a file that says how they came to be."""
-    notes = {
+    notes: dict[str, Any] = {
         _JOB_NOTE: task.job,
         _METRICS_NOTE: metrics,
         _RESUMED_NOTE: outcome.resumed_from_step,
         _SETTINGS_NOTE: MessageToDict(used),
+        _WARNINGS_NOTE: list(warnings),
     }
+    reference = reference_of(task)
+    if reference is not None:
+        notes[_REFERENCE_NOTE] = MessageToDict(reference)
     return weights.dump(
         Weights(start.module, start.architecture, start.parameters, start.classes, notes)
     )
 
 
-_Trained = tuple[Weights, jobs_pb2.TrainingSettings, Outcome, dict[str, float]]
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """What a run came to.
+
+    Attributes:
+        start: The network, trained in place.
+        used: The settings as used.
+        outcome: How the steps went.
+        metrics: Further figures.
+        warnings: What whoever uses the version should know.
+    """
+
+    start: Weights
+    used: jobs_pb2.TrainingSettings
+    outcome: Outcome
+    metrics: dict[str, float]
+    warnings: Sequence[str] = ()
 
 
 def _fit(task: Task, parts: int) -> _Trained:
     _tell(task, "reading annotations")
     samples = read_samples(task)
+    counted, warnings = labels_told(task, samples)
     seed = task.spec.settings.seed
     start = starting_point(task.stubs, task.model, task.spec.base_version, seed, samples)
+    measured = _fresh(task, start)
     used = _used(task)
-    found = _found(task, start, divide(samples, used)[0], used, parts)
+    kept, held = divide(samples, used)
+    if used.HasField("hold_out") and not held:
+        warnings.append(labelled.not_held_out(len(samples), held_out.FEWEST))
+    found = _found(task, start, kept, used, parts)
     outcome = fit_samples(task, start, samples, used, hooks(task, used.steps), parts)
-    return start, used, outcome, found | _counted(samples)
+    return _Trained(start, used, outcome, found | measured | counted, warnings)
 
 
-def _counted(samples: list[Sample]) -> dict[str, float]:
-    voxels = sum(each.labelled for each in samples)
-    return {"labelled_voxels": float(voxels), "patches": float(len(samples))}
+def _fresh(task: Task, start: Weights) -> dict[str, float]:
+    """How well the base version does on what was labelled since, before it learns from it."""
+    boxes = [Box.from_proto(box) for box in task.spec.fresh]
+    if not boxes or not task.spec.base_version:
+        return {}
+    _tell(task, "measuring the version before")
+    samples = read_samples(task, fresh.labels_in(boxes, read_labels(task)))
+    patch = shape_of(task.spec.settings.patch)
+    return fresh.figures(start.module, samples, start.classes, patch)
 
 
 def divide(
@@ -202,7 +242,7 @@ def _restore(task: Task, parts: int) -> _Trained:
     told = hooks(task, settings.steps)
     checkpoint = task.read(task.checkpoint_name)
     outcome = pretrain(start.module, crops, settings, told, checkpoint=checkpoint)
-    return start, used, outcome, {"crops": float(len(crops))}
+    return _Trained(start, used, outcome, {"crops": float(len(crops))})
 
 
 def _used(task: Task) -> jobs_pb2.TrainingSettings:
@@ -264,10 +304,22 @@ def hooks(task: Task, steps: int, *, report: Callable[[int, float], None] | None
         report: Tells of (steps done, loss) in another way.
     """
     told = 0.0
+    expected = steps
+    left: float | None = None
+
+    def paced(in_all: int, seconds: float) -> None:
+        nonlocal expected, left
+        expected, left = in_all, seconds
 
     def tell(step: int, loss: float) -> None:
         task.context.report(
-            {"done": step, "total": steps, "stage": "training", "figures": {"loss": loss}}
+            {
+                "done": step,
+                "total": max(step, expected),
+                "stage": "training",
+                "figures": {"loss": loss},
+                "seconds_left": left,
+            }
         )
 
     def progress(step: int, loss: float) -> None:
@@ -281,4 +333,6 @@ def hooks(task: Task, steps: int, *, report: Callable[[int, float], None] | None
         store=lambda data: objects.write(task.stubs, task.checkpoint_name, data),
         cancelled=lambda: task.context.cancelled,
         log=task.event_log(),
+        finishing=lambda: task.context.finishing,
+        paced=paced,
     )

@@ -12,6 +12,7 @@ from biosegment.client.geometry import ZYX, Box
 from biosegment.nets.channels import IGNORE, to_channels
 from biosegment.nets.intensity import unit_scale
 from biosegment.nets.padding import read_with_neighbours, reflected
+from biosegment.runtime.grey import constant
 from biosegment.training.child.log_replay import LabelPatch
 
 MAX_BYTES = 4 << 30
@@ -39,6 +40,14 @@ class Sample:
     def labelled(self) -> int:
         """Voxels with a label."""
         return int(np.count_nonzero(self.channels != IGNORE))
+
+
+def labelled_voxels(samples: Sequence[Sample], classes: Sequence[int]) -> dict[int, int]:
+    """Labelled voxels by class value, of every class of the model; ``classes`` by channel."""
+    return {
+        value: sum(int(np.count_nonzero(sample.channels == channel)) for sample in samples)
+        for channel, value in enumerate(classes)
+    }
 
 
 def surroundings(box: Box, shape: ZYX, patch: ZYX) -> Box:
@@ -71,6 +80,7 @@ def collect(
     neighbours: int = 0,
     check: Callable[[], None] = lambda: None,
     max_bytes: int = MAX_BYTES,
+    padding: Callable[[Box], NDArray[np.bool_] | None] = lambda _box: None,
 ) -> list[Sample]:
     """Reads the raw voxels of patches and maps their class values to channels.
 
@@ -83,6 +93,7 @@ def collect(
         neighbours: Sections on either side that the network takes with each.
         check: Called between reads; may raise to stop.
         max_bytes: Most bytes to hold.
+        padding: Tells which voxels of a box are padding; labels of those teach nothing.
 
     Returns:
         Those patches that label at least one voxel with one of the classes.
@@ -95,6 +106,9 @@ def collect(
     for labels in patches:
         check()
         channels = to_channels(labels.values, classes)
+        gone = padding(labels.box)
+        if gone is not None:
+            channels[gone] = IGNORE
         if bool((channels == IGNORE).all()):
             continue
         around = surroundings(labels.box, shape, patch)
@@ -117,11 +131,25 @@ def input_statistics(samples: Sequence[Sample]) -> tuple[float, float]:
 
 
 def raw_statistics(raws: Sequence[NDArray[Any]]) -> tuple[float, float]:
-    """Mean and standard deviation of raw voxels on the unit scale, each array alike."""
-    scaled = [unit_scale(raw) for raw in raws]
+    """Mean and standard deviation of raw voxels on the unit scale, each array alike.
+
+    Padding is left out, and arrays that are nothing else, unless all are.
+
+    Args:
+        raws: Axes (…, y, x).
+    """
+    pictures = [_picture(raw) for raw in raws]
+    scaled = [unit_scale(raw) for raw in pictures if raw.size] or [unit_scale(raw) for raw in raws]
     mean = float(np.mean([raw.mean(dtype=np.float64) for raw in scaled]))
     square = float(np.mean([np.square(raw).mean(dtype=np.float64) for raw in scaled]))
     return mean, float(np.sqrt(max(0.0, square - mean * mean)))
+
+
+def _picture(raw: NDArray[Any]) -> NDArray[Any]:
+    """The voxels that are no padding; the array itself where it has none."""
+    sections = raw.reshape(-1, *raw.shape[-2:])
+    gone = np.stack([constant(section) for section in sections])
+    return sections[~gone] if gone.any() else raw
 
 
 class CropSampler:

@@ -20,7 +20,7 @@ from biosegment.training.child import precision
 from biosegment.training.child.held_out import FEWEST
 from biosegment.training.child.run import divide, dump, figures, fit_samples, hooks, result_of
 from biosegment.training.child.samples import Sample
-from biosegment.training.child.task import Task, read_samples, starting_point
+from biosegment.training.child.task import Task, labels_told, read_samples, starting_point
 from biosegment.training.child.trials import hopeless, suggest, value_of
 from biosegment.training.search_state import state_name
 from biosegment.v1 import jobs_pb2, registry_pb2
@@ -63,7 +63,7 @@ def next_trial(
         parts: Pieces that batches are cut into, where an earlier try ran out of memory.
 
     Returns:
-        A SearchResult: what was found so far.
+        A JobResult with a SearchResult: what was found so far.
 
     Raises:
         FailedPreconditionError: There are too few patches to hold some out, the base version is
@@ -79,13 +79,13 @@ def next_trial(
         search = _Search(task, parsed, jobs_pb2.SearchResult.FromString(stored or b""))
         if len(search.ended()) < parsed.trials:
             _do(search, parts)
-        else:
-            _end(search)
-        return search.state.SerializeToString()
+            return jobs_pb2.JobResult(search_result=search.state).SerializeToString()
+        return _end(search).SerializeToString()
 
 
 def _do(search: _Search, parts: int) -> None:
     samples = read_samples(search.task)
+    labels = labels_told(search.task, samples)
     before = search.ended()
     number = len(before)
     if number == len(search.state.trials):
@@ -106,7 +106,7 @@ def _do(search: _Search, parts: int) -> None:
         )
     task = replace(search.task, part=f"trials/{number}")
     start = starting_point(task.stubs, task.model, task.spec.base_version, used.seed, samples)
-    _train(search, task, trial, start, samples, used, parts)
+    _train(search, task, trial, start, samples, labels, used, parts)
     objects.delete(task.stubs, task.checkpoint_name)
 
 
@@ -116,6 +116,7 @@ def _train(
     trial: jobs_pb2.Trial,
     start: Weights,
     samples: list[Sample],
+    labels: tuple[dict[str, float], list[str]],
     used: jobs_pb2.TrainingSettings,
     parts: int,
 ) -> None:
@@ -144,8 +145,9 @@ def _train(
         search.state.best_trial = trial.number
         search.state.best_settings.CopyFrom(used)
         if search.spec.make_version:
-            metrics = figures(outcome) | {"patches": float(len(samples)), "trial": trial.number}
-            data = dump(task, start, used, outcome, metrics)
+            counted, warnings = labels
+            metrics = figures(outcome) | counted | {"trial": float(trial.number)}
+            data = dump(task, start, used, outcome, metrics, warnings)
             objects.write(task.stubs, search.weights_name(trial.number), data)
     search.save()
     if former is not None and former != search.state.best_trial:
@@ -172,7 +174,7 @@ def _report(
     return report
 
 
-def _end(search: _Search) -> None:
+def _end(search: _Search) -> jobs_pb2.JobResult:
     state, task = search.state, search.task
     if not state.HasField("best_trial"):
         raise FailedPreconditionError(
@@ -180,8 +182,10 @@ def _end(search: _Search) -> None:
             f"{state.trials[-1].error or 'was cut short'}"
         )
     if not search.spec.make_version:
-        return
+        return jobs_pb2.JobResult(search_result=state)
     data = objects.read(task.stubs, search.weights_name(state.best_trial))
     task.context.check()
     objects.write(task.stubs, task.weights_name, data)
-    state.train_result.CopyFrom(result_of(task, data))
+    made = result_of(task, data)
+    state.train_result.CopyFrom(made.train_result)
+    return jobs_pb2.JobResult(search_result=state, warnings=made.warnings)

@@ -38,6 +38,7 @@ class Settings:
         hold_out: How patches are held out; None trains on all.
         precision: What the network computes with; AUTO is what suits the device.
         parts: Pieces that a batch is cut into from the start; more where memory demands it.
+        max_seconds: Of training, at most, about; 0 for as long as the steps take.
     """
 
     steps: int
@@ -50,10 +51,19 @@ class Settings:
     hold_out: HoldOut | None = None
     precision: Precision = AUTO
     parts: int = 1
+    max_seconds: float = 0.0
 
 
 def _never(_step: int, _iou: float) -> bool:
     return False
+
+
+def _not_asked() -> bool:
+    return False
+
+
+def _unheard(_steps: int, _seconds: float) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,9 @@ class Hooks:
         measured: Called after each measurement with (steps done, IoU on the patches held out);
             True ends the run.
         log: Takes the curves down; None means that nobody does.
+        finishing: Asked after each step whether to end soon with what there is.
+        paced: Called after each step, once some were timed, with (steps in all, about; seconds
+            left).
     """
 
     progress: Callable[[int, float], None]
@@ -74,6 +87,8 @@ class Hooks:
     cancelled: Callable[[], bool]
     measured: Callable[[int, float], bool] = _never
     log: EventLog | None = None
+    finishing: Callable[[], bool] = _not_asked
+    paced: Callable[[int, float], None] = _unheard
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,7 @@ class Outcome:
         steps: Steps taken.
         parts: Pieces that batches were cut into in the end, for want of memory.
         held_out: What was measured on the patches held out, by name; empty without any.
+        ending: How it ended, where it did before its last step, by name.
     """
 
     first_loss: float
@@ -95,3 +111,4 @@ class Outcome:
     steps: int
     parts: int = 1
     held_out: dict[str, float] = field(default_factory=dict)
+    ending: dict[str, float] = field(default_factory=dict)

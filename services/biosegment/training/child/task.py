@@ -1,6 +1,6 @@
 """What a training run works on: where its objects lie, its labels, its network."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,19 +13,27 @@ from biosegment.client.arrays import unpack_mask
 from biosegment.client.errors import FailedPreconditionError, NotFoundError
 from biosegment.client.geometry import Box, shape_of
 from biosegment.client.stubs import SyncStubs
-from biosegment.nets import catalog, weights
+from biosegment.nets import catalog, reference, weights
 from biosegment.nets.architectures import build
 from biosegment.nets.footprint import Footprint
-from biosegment.nets.intensity import check_dtype
+from biosegment.nets.intensity import check_dtype, unit_scale
+from biosegment.nets.picture import Picture
 from biosegment.nets.weights import Weights
 from biosegment.runtime import objects
 from biosegment.runtime.arrays import VolumeArray
 from biosegment.runtime.child import ChildContext
+from biosegment.training import labelled
 from biosegment.training.child import log_replay
 from biosegment.training.child.event_log import EventLog
-from biosegment.training.child.samples import Sample, collect, input_statistics
+from biosegment.training.child.log_replay import LabelPatch
+from biosegment.training.child.samples import (
+    Sample,
+    collect,
+    input_statistics,
+    labelled_voxels,
+)
 from biosegment.training.child.settings import HoldOut, Settings
-from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2
+from biosegment.v1 import annotations_pb2, jobs_pb2, registry_pb2, types_pb2
 
 _PAGE = 200
 
@@ -119,6 +127,7 @@ def settings_of(settings: jobs_pb2.TrainingSettings, *, parts: int = 1) -> Setti
         hold_out=hold_out,
         precision=settings.precision,
         parts=min(parts, settings.batch_size),
+        max_seconds=settings.max_seconds,
     )
 
 
@@ -142,13 +151,11 @@ def starting_point(
         model.architecture, MessageToDict(model.parameters)
     )
     if base_version:
-        answer = stubs.registry.GetModelVersion(
-            registry_pb2.GetModelVersionRequest(name=base_version)
-        )
+        version = _base_of(stubs, base_version)
         what = f"The weights of {base_version}"
         base = weights.load(
-            objects.read(stubs, answer.version.weights),
-            expected_sha256=answer.version.sha256,
+            objects.read(stubs, version.weights),
+            expected_sha256=version.sha256,
             what=what,
         )
         weights.check_fits(base, model.architecture, parameters, list(model.classes), what)
@@ -172,30 +179,87 @@ def read_raw(task: Task) -> VolumeArray:
     return raw
 
 
-def read_samples(task: Task) -> list[Sample]:
-    """The patches annotated up to the pinned revision.
+def reference_of(task: Task) -> types_pb2.InputReference | None:
+    """What raw data will look like to the version: as to its base, or as the data set is stored.
+
+    None for a base of which that is not known any more.
+    """
+    if task.spec.base_version:
+        return reference.reference_of(task.stubs, _base_of(task.stubs, task.spec.base_version))
+    return reference.describe(task.stubs, task.spec.dataset, read_raw(task))
+
+
+def _base_of(stubs: SyncStubs, name: str) -> registry_pb2.ModelVersion:
+    request = registry_pb2.GetModelVersionRequest(name=name)
+    version: registry_pb2.ModelVersion = stubs.registry.GetModelVersion(request).version
+    return version
+
+
+def _reader(task: Task, raw: VolumeArray, picture: Picture) -> Callable[[Box], NDArray[Any]]:
+    """Reads voxels; on the scale that the base version learnt on, if there is one."""
+    if not task.spec.base_version:
+        return picture.read
+    grey = reference.map_of(task.stubs, _base_of(task.stubs, task.spec.base_version), raw)
+    if grey.plain:
+        return picture.read
+    return lambda box: unit_scale(picture.read(box), grey)
+
+
+def read_labels(task: Task) -> list[LabelPatch]:
+    """What is annotated up to the pinned revision.
 
     Raises:
-        FailedPreconditionError: None of them has a class of the model.
+        ResourceExhaustedError: It is more than one run keeps in memory.
+    """
+    return log_replay.replay(_commits(task))
+
+
+def read_samples(task: Task, patches: Sequence[LabelPatch] | None = None) -> list[Sample]:
+    """Annotated patches with their surroundings, those that hold a class of the model.
+
+    Args:
+        task: The run.
+        patches: The patches; None takes all that ``read_labels`` has.
+
+    Raises:
+        FailedPreconditionError: None of all has a class of the model.
         ResourceExhaustedError: They are more than one run keeps in memory.
     """
     raw = read_raw(task)
-    patches = log_replay.replay(_commits(task))
+    picture = Picture.of(task.stubs, raw)
     samples = collect(
-        patches,
-        read=raw.read,
+        read_labels(task) if patches is None else patches,
+        read=_reader(task, raw, picture),
+        padding=picture.padding,
         shape=raw.shape(),
         classes=list(task.model.classes),
         patch=shape_of(task.spec.settings.patch),
         neighbours=task.footprint.neighbours,
         check=task.context.check,
     )
-    if not samples:
+    if not samples and patches is None:
         raise FailedPreconditionError(
             f"Revision {task.spec.revision} of {task.spec.dataset} labels no voxel with a class of "
             f"{task.model.name} ({', '.join(map(str, task.model.classes))}). Annotate some first."
         )
     return samples
+
+
+def labels_told(task: Task, samples: list[Sample]) -> tuple[dict[str, float], list[str]]:
+    """How much is labelled, for the record, and what is to be said of classes without labels.
+
+    Raises:
+        FailedPreconditionError: Only one class is labelled, and nothing else was learnt before.
+    """
+    counts = labelled_voxels(samples, task.model.classes)
+    answer = task.stubs.registry.ListLabelClasses(
+        registry_pb2.ListLabelClassesRequest(parent=names.project_of(task.spec.dataset))
+    )
+    called = {found.value: found.display_name for found in answer.label_classes}
+    warnings = labelled.check(counts, task.spec, called)
+    figures = {f"labelled_voxels_{value}": float(voxels) for value, voxels in counts.items()}
+    figures["labelled_voxels"] = float(sum(counts.values()))
+    return figures | {"patches": float(len(samples))}, warnings
 
 
 def _commits(task: Task) -> Iterator[tuple[Box, NDArray[Any]]]:

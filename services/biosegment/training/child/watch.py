@@ -1,6 +1,8 @@
 """What looks after a run between two steps: progress, curves, checkpoints, cancellation."""
 
 import io
+import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from biosegment.training.child.settings import Hooks, Settings
 
 _log = log.get(__name__)
 _MOST_POINTS = 1000
+_CHECKPOINT_SECONDS = 60.0
 
 
 def checkpoint_step(checkpoint: bytes) -> int | None:
@@ -39,6 +42,9 @@ class Watch(pl.Callback):
     def __init__(self, hooks: Hooks, settings: Settings, folder: Path) -> None:
         self._hooks = hooks
         self._every = settings.checkpoint_steps
+        # What a run has spent of its time must not be lost with a worker.
+        self._seconds = _CHECKPOINT_SECONDS if settings.max_seconds else math.inf
+        self._stored = time.monotonic()
         self._point = max(1, settings.steps // _MOST_POINTS)
         self.path = folder / "checkpoint"
 
@@ -65,7 +71,9 @@ class Watch(pl.Callback):
             events.scalars(step, {"loss": loss, "learning_rate": rate})
         ended = trainer.should_stop or step >= trainer.max_steps
         cancelled = not ended and self._hooks.cancelled()
-        if cancelled or (step % self._every == 0 and not ended):
+        due = step % self._every == 0 or time.monotonic() - self._stored >= self._seconds
+        if cancelled or (due and not ended):
+            self._stored = time.monotonic()
             trainer.save_checkpoint(self.path)
             if events is not None:
                 # First, so that no checkpoint lacks the curves before it.

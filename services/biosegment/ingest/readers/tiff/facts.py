@@ -1,6 +1,6 @@
 """What the tags of one TIFF page say."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,3 +105,8 @@ def _is_whole(page: Any, bits: int, end: int) -> bool:
         planes = int(page.samplesperpixel) if separate else 1
         rows = int(page.imagelength) * int(page.imagedepth) * planes
     return bool(sum(count for _, count in parts) >= rows * row)
+
+
+def one_plane(facts: PageFacts) -> PageFacts:
+    """Of one of the planes of a page whose planes are sections, not colours."""
+    return replace(facts, samples=1, extra=(), photometric=MIN_IS_BLACK, separate=False)

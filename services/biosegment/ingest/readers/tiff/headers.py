@@ -13,7 +13,7 @@ from biosegment.ingest.readers.tiff.facts import PageFacts
 Axes = tuple[tuple[str, int], ...]
 _COUNT = re.compile(r"-?\d{1,15}")
 # Formats of their own that tifffile sorts into axes; the rest is read page by page.
-_SORTED_KINDS = {"lsm", "stk", "fluoview", "sis", "scanimage", "ndtiff", "mmstack", "nih"}
+_SORTED = ("is_lsm", "is_stk", "is_fluoview", "is_sis", "is_scanimage", "is_mmstack", "is_ndtiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +68,26 @@ def describe(tiff: Any, facts: Sequence[PageFacts], name: str, *, in_folder: boo
         return _counted("ImageJ", _imagej(imagej), pages, room)
     if _shape_of(text) is not None:
         return _shaped(tiff, facts, pages, room)
-    series = tiff.series
-    if (
-        series
-        and series[0].kind in _SORTED_KINDS
-        and not any(axis in "S" for axis in series[0].axes)
-    ):
-        axes = _squeezed(zip(series[0].axes[:-2], series[0].shape[:-2], strict=True))
-        if room and prod(n for _, n in axes) == room:
-            return _counted(series[0].kind, (axes, room), pages, room)
-        numbers = [page.index for page in series[0].pages if page is not None]
-        if len(series) == 1 and sorted(numbers) == pages:
-            return Described((Image(axes, tuple(numbers)),))
+    # Only of these: of pages that differ in how they are stored, tifffile fails to make series.
+    if any(getattr(tiff, kind, False) for kind in _SORTED):
+        return _sorted(tiff, facts, pages, room)
     return Described(by_size(facts))
+
+
+def _sorted(tiff: Any, facts: Sequence[PageFacts], pages: list[int], room: int) -> Described:
+    """As tifffile sorts the pages of some microscopes' own formats into axes."""
+    first = tiff.series[0]
+    axes = _squeezed(zip(first.axes[:-2], first.shape[:-2], strict=True))
+    if "S" in first.axes:
+        return Described(by_size(facts))
+    if room > 1:
+        return _counted(first.kind, (axes, prod(n for _, n in axes)), pages, room)
+    numbers = tuple(int(page.index) for page in first.pages if page is not None)
+    if len(tiff.series) > 1 or sorted(numbers) != pages or prod(n for _, n in axes) != len(pages):
+        return Described(
+            (), f"its {first.kind} header speaks of {len(numbers)} pages, but holds {len(pages)}"
+        )
+    return Described((Image(axes, numbers),))
 
 
 def by_size(facts: Sequence[PageFacts]) -> tuple[Image, ...]:

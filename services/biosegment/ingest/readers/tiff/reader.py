@@ -14,7 +14,7 @@ from biosegment.client.geometry import ZYX
 from biosegment.ingest.readers.base import MAX_PAGE_BYTES, Reading, Stamp
 from biosegment.ingest.readers.tiff import headers, sizes
 from biosegment.ingest.readers.tiff.choice import Chosen, choose
-from biosegment.ingest.readers.tiff.facts import PageFacts, facts_of
+from biosegment.ingest.readers.tiff.facts import PageFacts, facts_of, one_plane
 from biosegment.ingest.readers.tiff.opening import chain_ends, opened
 from biosegment.ingest.readers.tiff.samples import Samples
 from biosegment.ingest.voxel_size import Found
@@ -22,13 +22,14 @@ from biosegment.ingest.voxel_size import Found
 _TURNED = range(5, 9)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TiffSections:
     """The sections of one file; see ``base.Sections``.
 
     Attributes:
         planes: Numbers of its pages, or of those whose voxels lie behind the only one.
         virtual: Whether they are of the second kind.
+        split: Planes of each page that are sections of their own; 1 where a page is a section.
         labels: Whether its numbers are classes.
         stamp: The file when it was looked at.
     """
@@ -40,6 +41,7 @@ class TiffSections:
     warnings: tuple[str, ...]
     planes: tuple[int, ...]
     virtual: bool
+    split: int
     labels: bool
     stamp: Stamp
 
@@ -55,7 +57,7 @@ class TiffSections:
         with opened(self.file, self.stamp) as (tiff, _):
             for plane in self.planes:
                 try:
-                    page = self._page(tiff, plane)
+                    sections = self._sections(tiff, plane)
                 except DomainError:
                     raise
                 except Exception as error:  # noqa: BLE001 - decoders raise anything
@@ -63,17 +65,19 @@ class TiffSections:
                         f"Page {plane + 1} of {self.file} cannot be decoded: {error}.",
                         path=self.file,
                     ) from None
-                if page.shape != self.shape[1:]:
-                    raise InvalidArgumentError(
-                        f"Page {plane + 1} of {self.file} came out as {page.shape}, not "
-                        f"{self.shape[1:]}.",
-                        path=self.file,
-                    )
-                yield page
+                for section in sections:
+                    if section.shape != self.shape[1:]:
+                        raise InvalidArgumentError(
+                            f"Page {plane + 1} of {self.file} came out as {section.shape}, not "
+                            f"{self.shape[1:]}.",
+                            path=self.file,
+                        )
+                    yield section
 
-    def _page(self, tiff: Any, plane: int) -> NDArray[Any]:
-        page = tiff.pages[0 if self.virtual else plane]
-        facts = facts_of(page, plane, self.stamp.size)
+    def _sections(self, tiff: Any, plane: int) -> list[NDArray[Any]]:
+        index = 0 if self.virtual else plane
+        page = tiff.pages[index]
+        facts = facts_of(page, index, self.stamp.size)
         if self.virtual:
             dtype = page.dtype.newbyteorder(tiff.byteorder)
             handle = tiff.filehandle
@@ -83,7 +87,16 @@ class TiffSections:
             raw = plain.reshape(page.shape).astype(dtype.newbyteorder("="), copy=False)
         else:
             raw = page.asarray(maxworkers=1)
-        return Samples(self.file, facts, page, labels=self.labels)(raw)
+        facts = one_plane(facts) if self.split > 1 else facts
+        meaning = Samples(
+            self.file,
+            facts,
+            tiff.pages,
+            labels=self.labels,
+            imagej=bool(tiff.is_imagej),
+            number=plane,
+        )
+        return [meaning(part) for part in raw] if self.split > 1 else [meaning(raw)]
 
 
 class TiffReader:
@@ -124,8 +137,14 @@ def _sections(
 ) -> TiffSections:
     planes = chosen.planes
     mine = [facts[0]] if virtual else [facts[plane] for plane in planes]
+    split = mine[0].samples if reading.axes == "ZYX" and mine[0].separate else 1
+    if split > 1 and all(page.separate and page.samples == split for page in mine):
+        mine = [one_plane(page) for page in mine]
+    imagej = bool(tiff.is_imagej)
     first = mine[0]
-    samples = [Samples(file, page, tiff.pages[page.index], labels=reading.labels) for page in mine]
+    samples = [
+        Samples(file, page, tiff.pages, labels=reading.labels, imagej=imagej) for page in mine
+    ]
     dtype = samples[0].dtype
     for page, sample in zip(mine, samples, strict=True):
         if page.size != first.size or sample.dtype != dtype or page.dtype != first.dtype:
@@ -134,7 +153,7 @@ def _sections(
                 f"{_text(first)}; all pages of a stack must have one size and type.",
                 path=file,
             )
-    held = max(prod(first.size) * first.samples * (first.dtype or dtype).itemsize, 1)
+    held = max(prod(first.size) * first.samples * split * (first.dtype or dtype).itemsize, 1)
     if held > MAX_PAGE_BYTES:
         raise InvalidArgumentError(
             f"The pages of {file} hold {held} bytes each, more than the {MAX_PAGE_BYTES} that are "
@@ -145,8 +164,19 @@ def _sections(
     if first.orientation in _TURNED:
         size = (size[0], size[2], size[1])
     warnings = (*chosen.warnings, *_told(file, mine, samples, dtype))
-    shape = (len(planes), *first.size)
-    return TiffSections(file, shape, dtype, size, warnings, planes, virtual, reading.labels, stamp)
+    shape = (len(planes) * split, *first.size)
+    return TiffSections(
+        file=file,
+        shape=shape,
+        dtype=dtype,
+        voxel_size=size,
+        warnings=warnings,
+        planes=planes,
+        virtual=virtual,
+        split=split,
+        labels=reading.labels,
+        stamp=stamp,
+    )
 
 
 def _text(page: PageFacts) -> str:

@@ -31,22 +31,34 @@ class Samples:
         dtype: Of what comes out.
     """
 
-    def __init__(self, file: Path, facts: PageFacts, page: Any, *, labels: bool) -> None:
+    def __init__(
+        self,
+        file: Path,
+        facts: PageFacts,
+        pages: Any,
+        *,
+        labels: bool,
+        imagej: bool = False,
+        number: int | None = None,
+    ) -> None:
         """Looks at the tags.
 
         Args:
             file: For messages.
             facts: Of the page.
-            page: The tifffile.TiffPage, for its palette.
+            pages: The tifffile.TiffPages, for the page's palette.
             labels: Whether numbers are classes, which no tag changes.
+            imagej: Whether ImageJ wrote the file: its palettes say how grey values are shown, not
+                what they are.
+            number: Of the section in messages, where it has no page of its own.
 
         Raises:
             InvalidArgumentError: The page is no picture of one channel.
         """
         self._file, self._facts, self._labels = file, facts, labels
-        self._where = f"Page {facts.index + 1} of {file}"
+        self._where = f"Page {(facts.index if number is None else number) + 1} of {file}"
         self._check_layout()
-        self.palette = self._palette(page)
+        self.palette = None if imagej else self._palette(pages)
         self.inverted = facts.photometric == MIN_IS_WHITE and not labels
         natural = self.palette.dtype if self.palette is not None else facts.dtype
         self.dtype = self._stored(np.dtype("u1") if natural == np.bool_ else natural)
@@ -71,20 +83,24 @@ class Samples:
                 f"holds {facts.depth} sections in one page, which no import reads. Save it with "
                 "one section per page"
             )
+        if facts.separate and facts.samples > 1:
+            # tifffile writes so whatever is 3 or 4 sections deep, unless told otherwise.
+            raise self._refusal(
+                f"holds {facts.samples} planes, as colours or channels. If they are sections, take "
+                "them so with --axes ZYX; else save the one that is meant as a stack of its own"
+            )
         if alpha and not (alpha == 1 and facts.extra and facts.extra[-1] in _OPAQUE_KINDS):
             raise self._refusal(
                 f"holds {facts.samples} channels in each page; imports take one. Save the one "
                 "that is meant as a stack of its own"
             )
 
-    def _palette(self, page: Any) -> NDArray[Any] | None:
+    def _palette(self, pages: Any) -> NDArray[Any] | None:
         """Grey values by palette index; None where the numbers are not looked up."""
         if self._facts.photometric != PALETTE or self._labels:
             return None
-        table = np.asarray(page.colormap if page.colormap is not None else np.zeros((3, 0)))
-        # ImageJ's palettes say how grey values are shown, not what they are.
-        if str(page.description or "").startswith("ImageJ="):
-            return None
+        found = pages[self._facts.index].colormap
+        table = np.asarray(found if found is not None else np.zeros((3, 0)))
         if not table.size or (table != table[:1]).any():
             raise self._refusal(
                 "has a palette of colours, so its numbers are no grey values. Convert it to grey "
@@ -108,7 +124,7 @@ class Samples:
         """The picture of a page.
 
         Args:
-            raw: As decoded: axes YX, YXS or SYX.
+            raw: As decoded: axes YX or YXS.
 
         Returns:
             Axes YX, of ``dtype``.
@@ -130,8 +146,7 @@ class Samples:
     def _one_sample(self, raw: NDArray[Any]) -> NDArray[Any]:
         if raw.ndim == 2:
             return raw
-        facts = self._facts
-        samples = np.moveaxis(raw, 0, -1) if facts.separate else raw
+        facts, samples = self._facts, raw
         colours = 3 if facts.photometric in _COLOUR else 1
         if samples.shape[-1] > colours and (samples[..., -1] != samples[0, 0, -1]).any():
             raise self._refusal(

@@ -1,0 +1,1 @@
+"""Backups of a home: taken while its platform runs, restored into a new one."""

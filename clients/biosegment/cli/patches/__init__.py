@@ -1,0 +1,1 @@
+"""Proposals as files to paint in: written into a folder, and sent back from it."""
