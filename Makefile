@@ -15,7 +15,7 @@ FAULTS ?= 100
 N ?= 50
 
 .PHONY: help setup demo test test-slow bench-labels bench-rank bench-candidates bench-wait
-.PHONY: bench-training bench-segment bench-grey bench-first-campaign chaos chaos-campaign chaos-backup
+.PHONY: bench-training bench-segment bench-grey bench-first-campaign chaos chaos-campaign chaos-backup chaos-border
 .PHONY: lint types proto proto-check check clean
 
 help: ## List the targets
@@ -43,6 +43,9 @@ chaos: setup ## Faults inflicted on the running platform, compared with peace: S
 
 chaos-campaign: setup ## A campaign twice, once killed in every phase; on the phantom, or DATA_ROOT=… (vnc/ in it)
 	$(BIN)/python -m tests.chaos.campaign $(if $(DATA_ROOT),--data $(DATA_ROOT)/vnc)
+
+chaos-border: setup ## Peers that do not finish what they begin, and how long others wait: BENCH_ARGS=…
+	$(BIN)/python -m tests.chaos.border $(BENCH_ARGS)
 
 chaos-backup: setup ## Backups under load, restored and compared: N=50
 	$(BIN)/python -m tests.chaos.backup --count $(N)

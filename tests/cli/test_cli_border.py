@@ -1,18 +1,18 @@
 """The command line with numbers out of range, and with texts that would control the terminal."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.test_cli_commands import Run, platform, run
 
 from biosegment.cli import output
 from biosegment.cli.session import Session
 from biosegment.client.terminal import CONTROL
 from biosegment.v1 import campaigns_pb2, registry_pb2
 
-__all__ = ["platform", "run"]
+Run = Callable[..., Any]
 
 EVIL = 'eve\n{"event":"fake"}\x1b[31m\x9b2J\u202e'
 

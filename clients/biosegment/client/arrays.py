@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterable, Iterator
 from math import prod
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,10 +83,17 @@ def encode(array: NDArray[np.generic], box: Box) -> Iterator[pb.ArrayChunk]:
 class Decoder:
     """Collects the messages of one array. Feed it, then take the array."""
 
-    def __init__(self, max_bytes: int | None = None) -> None:
+    def __init__(self, max_bytes: int | None = None, file: IO[bytes] | None = None) -> None:
+        """Makes a decoder.
+
+        Args:
+            max_bytes: Of an array at most.
+            file: Where to keep the array instead of in memory.
+        """
         self._max_bytes = max_bytes
+        self._file = file
         self._buffer: NDArray[np.uint8] | None = None
-        self._filled = 0
+        self._filled = self._size = 0
         self._header: pb.ArrayHeader | None = None
 
     def feed(self, chunk: pb.ArrayChunk) -> None:
@@ -109,14 +117,19 @@ class Decoder:
                     f"An array of {size} bytes is more than the {self._max_bytes} allowed in one "
                     "request; split the box."
                 )
-            self._buffer = np.empty(size, np.uint8)
+            self._size = size
+            if self._file is None:
+                self._buffer = np.empty(size, np.uint8)
             return
-        if self._buffer is None:
+        if self._header is None:
             raise InvalidArgumentError("The array stream begins without a header.")
         end = self._filled + len(chunk.data)
-        if end > self._buffer.size:
+        if end > self._size:
             raise InvalidArgumentError("The array stream holds more bytes than its box.")
-        self._buffer[self._filled : end] = np.frombuffer(chunk.data, np.uint8)
+        if self._file is not None:
+            self._file.write(chunk.data)
+        elif self._buffer is not None:
+            self._buffer[self._filled : end] = np.frombuffer(chunk.data, np.uint8)
         self._filled = end
 
     def array(self) -> tuple[Box, NDArray[np.generic]]:
@@ -125,8 +138,13 @@ class Decoder:
         Raises:
             InvalidArgumentError: The stream ended early.
         """
-        if self._header is None or self._buffer is None or self._filled < self._buffer.size:
+        if self._header is None or self._filled < self._size:
             raise InvalidArgumentError("The array stream ended before its box was full.")
+        if self._file is not None:
+            self._file.flush()
+            # Written by write(), not through the map: a disk that is full would be a signal there.
+            self._buffer = np.memmap(self._file, np.uint8, "r", shape=(self._size,))
+        assert self._buffer is not None
         box = Box.from_proto(self._header.box)
         shape = (self._header.channels, *box.shape) if self._header.channels else box.shape
         return box, self._buffer.view(dtype_of(self._header.data_type)).reshape(shape)

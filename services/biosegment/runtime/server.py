@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -196,8 +197,10 @@ class GateInterceptor(grpc.aio.ServerInterceptor):
             inner: Any = handler.stream_stream or handler.unary_stream
             try:
                 admit()
-                async for response in inner(await given(requests), context):
-                    yield response
+                # Closed with the call: what it holds must not wait to be collected.
+                async with aclosing(inner(await given(requests), context)) as responses:
+                    async for response in responses:
+                        yield response
             except (asyncio.CancelledError, grpc.aio.AbortError):
                 raise
             except Exception as error:  # noqa: BLE001 - mapped, and logged with traceback

@@ -1,20 +1,27 @@
 """The data plane for clients that cannot reach the store: regions in pieces of bounded size."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from biosegment.client import arrays
 from biosegment.client.errors import InvalidArgumentError
-from biosegment.client.geometry import ZYX, Box, shape_of
-from biosegment.storage.streams import in_time
+from biosegment.client.geometry import ZYX, BlockGrid, Box, shape_of
+from biosegment.storage.spool import Spool
+from biosegment.storage.streams import Places
 from biosegment.storage.volumes import Volumes
 from biosegment.v1 import storage_pb2, types_pb2
 
 _PIECE_BYTES = 16 << 20
 MAX_WRITE_BYTES = 256 << 20
 """Bytes of one WriteRegion."""
-_WRITERS = 2
+_AT_ONCE = 2
+_HELD_BYTES = 64 << 20
+"""Of an array that comes in, in memory at a time; one write unit where that is larger."""
 
 
 def pieces(box: Box, chunk: ZYX, voxel_bytes: int, limit: int = _PIECE_BYTES) -> list[Box]:
@@ -73,13 +80,16 @@ def _level_of(volume: storage_pb2.Volume, box: Box) -> storage_pb2.VolumeLevel:
 class Regions:
     """Streams regions in and out."""
 
-    def __init__(self, volumes: Volumes) -> None:
+    def __init__(self, volumes: Volumes, spool: Spool) -> None:
         self._volumes = volumes
-        self._writers = asyncio.Semaphore(_WRITERS)
+        self._spool = spool
+        self._coming, self._going = Places("regions"), Places("regions")
+        # Taken only while the store works, never while a peer is waited for.
+        self._writers, self._readers = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
 
     async def read(
         self, name: str, asked: types_pb2.Box | None
-    ) -> AsyncIterator[types_pb2.ArrayChunk]:
+    ) -> AsyncGenerator[types_pb2.ArrayChunk]:
         """Yields the messages of a region.
 
         Args:
@@ -90,7 +100,19 @@ class Regions:
             NotFoundError: There is no such volume.
             InvalidArgumentError: The volume has no such level.
             OutsideVolumeError: The box leaves the volume.
+            UnavailableError: Too many are being read.
         """
+        stream = await self._going.enter()
+        try:
+            async with aclosing(stream.given(self._chunks(name, asked), _size)) as given:
+                async for chunk in given:
+                    yield chunk
+        finally:
+            self._going.leave(stream)
+
+    async def _chunks(
+        self, name: str, asked: types_pb2.Box | None
+    ) -> AsyncIterator[types_pb2.ArrayChunk]:
         volume = await self._volumes.get(name)
         whole = Box.of_shape(shape_of(volume.levels[0].shape))
         box = Box.from_proto(asked) if asked is not None else whole
@@ -105,8 +127,9 @@ class Regions:
         for channel in range(volume.channels or 1):
             lead: tuple[Any, ...] = (channel,) if volume.channels else ()
             for piece in pieces(box, shape_of(level.chunk), dtype.itemsize):
-                with self._volumes.reaching("reading"):
-                    data = await store[(*lead, *piece.slices)].read(order="C")
+                async with self._readers:
+                    with self._volumes.reaching("reading"):
+                        data = await store[(*lead, *piece.slices)].read(order="C")
                 raw = memoryview(data.reshape(-1)).cast("B")
                 for start in range(0, len(raw), arrays.CHUNK_BYTES):
                     yield types_pb2.ArrayChunk(data=bytes(raw[start : start + arrays.CHUNK_BYTES]))
@@ -118,25 +141,62 @@ class Regions:
             NotFoundError: There is no such volume.
             InvalidArgumentError: The stream is damaged or too large, or does not fit the volume.
             OutsideVolumeError: The box leaves the volume.
-            DeadlineError: The next message did not come in time.
+            DeadlineError: The stream was too slow.
+            UnavailableError: Too many are being written.
         """
-        async with self._writers:
-            name = ""
-            volume: storage_pb2.Volume | None = None
-            decoder = arrays.Decoder(MAX_WRITE_BYTES)
-            async for message in in_time(messages, "a region"):
-                name = name or message.name
+        stream = await self._coming.enter()
+        try:
+            with await self._spool.file() as file:
+                name = ""
+                volume: storage_pb2.Volume | None = None
+                decoder = arrays.Decoder(MAX_WRITE_BYTES, file)
+                async for message in stream.taken(messages, lambda each: _size(each.chunk)):
+                    name = name or message.name
+                    if volume is None:
+                        volume = await self._volumes.get(name)
+                    if message.chunk.WhichOneof("content") == "header":
+                        _check_header(volume, message.chunk.header)
+                    await self._spool.do("writing", decoder.feed, message.chunk)
                 if volume is None:
-                    volume = await self._volumes.get(name)
-                if message.chunk.WhichOneof("content") == "header":
-                    _check_header(volume, message.chunk.header)
-                decoder.feed(message.chunk)
-            if volume is None:
-                raise InvalidArgumentError("The stream held no message.")
-            box, data = decoder.array()
-            store = await self._volumes.open_level(volume, box.level)
-            with self._volumes.reaching("writing"):
-                await store[(..., *box.slices)].write(data)
+                    raise InvalidArgumentError("The stream held no message.")
+                box, data = decoder.array()
+                async with self._writers:
+                    await self._store(volume, box, data)
+        finally:
+            self._coming.leave(stream)
+
+    async def _store(self, volume: storage_pb2.Volume, box: Box, data: NDArray[Any]) -> None:
+        """Writes an array write unit by write unit, several at once where they are small."""
+        store = await self._volumes.open_level(volume, box.level)
+        writing: list[Any] = []
+        held = 0
+        with self._volumes.reaching("writing"):
+            for unit in units(box, shape_of(volume.levels[box.level].write_unit)):
+                part = np.array(data[(..., *unit.relative_to(box.start).slices)])
+                if writing and held + part.nbytes > _HELD_BYTES:
+                    await asyncio.gather(*writing)
+                    writing, held = [], 0
+                writing.append(asyncio.ensure_future(_written(store, unit, part)))
+                held += part.nbytes
+            await asyncio.gather(*writing)
+
+
+async def _written(store: Any, unit: Box, part: NDArray[Any]) -> None:
+    await store[(..., *unit.slices)].write(part)
+
+
+def units(box: Box, unit: ZYX) -> Iterator[Box]:
+    """The parts of a box that lie in one write unit each, in C order."""
+    z, y, x = (start - start % n for start, n in zip(box.start, unit, strict=True))
+    aligned = Box((z, y, x), box.stop, box.level)
+    for block in BlockGrid(aligned, unit):
+        part = block.intersection(box)
+        assert part is not None
+        yield part
+
+
+def _size(chunk: types_pb2.ArrayChunk) -> int:
+    return chunk.ByteSize()
 
 
 def _check_header(volume: storage_pb2.Volume, header: types_pb2.ArrayHeader) -> None:

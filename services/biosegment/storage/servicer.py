@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc.aio
@@ -11,6 +12,7 @@ from biosegment.client import names
 from biosegment.client.errors import InvalidArgumentError
 from biosegment.storage.objects import Objects
 from biosegment.storage.regions import Regions
+from biosegment.storage.spool import Spool
 from biosegment.storage.store import Store, object_path
 from biosegment.storage.volumes import Volumes
 from biosegment.v1 import storage_pb2 as pb
@@ -26,7 +28,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     def __init__(self, store: Store, volumes: Volumes, probe: pb.StoreProbe) -> None:
         self._store = store
         self._volumes = volumes
-        self._regions = Regions(volumes)
+        self._regions = Regions(volumes, Spool(store))
         self._objects = Objects(store)
         self._probe = probe
 
@@ -96,8 +98,9 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self, request: pb.ReadObjectRequest, context: _Context
     ) -> AsyncIterator[pb.ReadObjectResponse]:
         """Streams the bytes of an object."""
-        async for data in self._objects.read(request.name):
-            yield pb.ReadObjectResponse(data=data)
+        async with aclosing(self._objects.read(request.name)) as pieces:
+            async for data in pieces:
+                yield pb.ReadObjectResponse(data=data)
 
     async def WriteObject(
         self, request: AsyncIterator[pb.WriteObjectRequest], context: _Context
@@ -118,8 +121,9 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     ) -> AsyncIterator[pb.ReadRegionResponse]:
         """Streams the voxels of a box."""
         box = request.box if request.HasField("box") else None
-        async for chunk in self._regions.read(request.name, box):
-            yield pb.ReadRegionResponse(chunk=chunk)
+        async with aclosing(self._regions.read(request.name, box)) as chunks:
+            async for chunk in chunks:
+                yield pb.ReadRegionResponse(chunk=chunk)
 
     async def WriteRegion(
         self, request: AsyncIterator[pb.WriteRegionRequest], context: _Context

@@ -25,8 +25,8 @@ from biosegment.v1 import storage_pb2
 EXTENSIONS = {storage_pb2.VOLUME_FORMAT_OME_ZARR: ".zarr", storage_pb2.VOLUME_FORMAT_N5: ".n5"}
 _OBJECT_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _MAX_OBJECT_NAME = 512
+# The file driver writes a value under this suffix before it renames it.
 LOCK_SUFFIX = ".__lock"
-"""The file driver writes a value under this suffix before it renames it."""
 # Tensorstore's StorageGeneration::NoValue: write only where there is nothing.
 _NO_VALUE = b"\x02"
 
