@@ -214,7 +214,7 @@ async def test_uploads_cost_a_constant_in_memory(storage: Any, platform: Any) ->
     assert not list(platform.folder.rglob("*.__lock"))
 
 
-async def test_a_region_that_comes_in_costs_less_than_its_size(storage: Any, describe: Any) -> None:
+async def test_a_region_that_comes_in_is_not_held_twice(storage: Any, describe: Any) -> None:
     shape = (64, 1024, 2048)
     await storage.CreateVolume(
         pb.CreateVolumeRequest(volume=describe("projects/p/volumes/large", shape))

@@ -61,8 +61,8 @@ class Stream:
             self.given_up = reason
             self._freed(self)
             task, self._task = self._task, None
-            # gRPC ends a call whose task was cancelled once nothing refers to it any more, and the
-            # task refers to this stream.
+            # The peer of a call whose task was cancelled may hear of it late from grpc.aio, perhaps
+            # at its own deadline; nothing here waits for that.
             if task is not None:
                 task.cancel()
 

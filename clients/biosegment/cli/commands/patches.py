@@ -134,7 +134,9 @@ def _row(session: Session, outcome: "Outcome") -> dict[str, str]:
 @volume_app.command("read")
 def read(
     ctx: typer.Context,
-    volume: Annotated[str, typer.Argument(help="The volume, such as liver-raw.")],
+    volume: Annotated[
+        str, typer.Argument(help="A volume (liver-raw) or a segmentation (liver/mito-1).")
+    ],
     box: Annotated[str, typer.Option(help=parse.BOX_HELP)],
     out: Annotated[
         Path, typer.Option(help="File to write: .npy or .tif for the values, .png to look at.")
@@ -151,7 +153,7 @@ def read(
     if png and place.shape[0] > 1:
         raise typer.BadParameter("A .png holds one section; take one, or write a .tif.")
     with session.client() as client:
-        name = names.expand(names.VOLUME, volume, client.project)
+        name = volume if "/" in volume else names.expand(names.VOLUME, volume, client.project)
         array = client.read(name, place)
         colors = {found.value: found.color for found in client.label_classes()} if png else {}
         labels = png and _is_labels(client.volume(name).kind)

@@ -9,7 +9,7 @@ from biosegment.registry.database import BigInt, Instant
 from biosegment.v1 import jobs_pb2
 
 revision = "0006"
-down_revision = "0007"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
