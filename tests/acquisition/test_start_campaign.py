@@ -115,14 +115,14 @@ async def test_a_repeat_gives_the_first_answer_and_another_is_refused(kit):
 @pytest.mark.parametrize(
     ("fields", "error", "word"),
     [
-        ({"name": "c"}, InvalidArgumentError, "not a name like"),
+        ({"name": "c"}, InvalidArgumentError, "not the full name"),
         ({"candidates": 9}, InvalidArgumentError, "no source of candidates"),
         ({"refresh_rounds": 2}, InvalidArgumentError, "UNCERTAINTY_VOLUME"),
         ({"candidates": 2, "refresh_rounds": -1}, InvalidArgumentError, "refresh_rounds is -1"),
         ({"dataset": "projects/q/datasets/d"}, InvalidArgumentError, "another project"),
         ({"dataset": f"{PROJECT}/datasets/gone"}, NotFoundError, "gone"),
         ({"model": f"{PROJECT}/models/gone"}, NotFoundError, "gone"),
-        ({"base_version": f"{MODEL}/versions/9"}, NotFoundError, "versions/9"),
+        ({"base_version": f"{MODEL}/versions/9"}, NotFoundError, "m/9"),
         ({"base_version": f"{PROJECT}/models/n/versions/1"}, InvalidArgumentError, "not a version"),
         ({"strategy": pb.Strategy(name="best")}, InvalidArgumentError, "there are bald"),
         ({"batch_patches": -1}, InvalidArgumentError, "must not be negative"),

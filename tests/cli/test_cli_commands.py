@@ -53,7 +53,7 @@ def test_a_refusal_is_one_sentence_on_stderr(run: Run) -> None:
     answer = run("dataset", "show", "kidney")
     assert answer.exit_code == 1
     assert answer.stdout == ""
-    assert answer.stderr == "Error: There is no data set projects/default/datasets/kidney.\n"
+    assert answer.stderr == "Error: There is no data set kidney.\n"
 
 
 def test_a_wrong_token_is_one_sentence(platform: InMemoryPlatform, tmp_path: Path) -> None:

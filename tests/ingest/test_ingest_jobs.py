@@ -164,7 +164,7 @@ async def test_validate_only_starts_nothing(platform):
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
-        ({"volume": "projects/p/volumes/../x"}, InvalidArgumentError, "is not a name"),
+        ({"volume": "projects/p/volumes/../x"}, InvalidArgumentError, "is not the full name"),
         ({"volume": "projects/q/volumes/x"}, InvalidArgumentError, "does not belong"),
         ({"volume": LABELS}, InvalidArgumentError, "another name"),
         ({"format": "hdf5"}, InvalidArgumentError, '"hdf5"'),
@@ -192,7 +192,7 @@ async def test_taken_names_are_refused(platform):
     path = platform.files / "raw.tif"
     tifffile.imwrite(path, grey())
     known_dataset(platform)
-    with pytest.raises(AlreadyExistsError, match="datasets/d"):
+    with pytest.raises(AlreadyExistsError, match='data set "d"'):
         await start(platform, dataset_spec(path))
     with pytest.raises(NotFoundError, match="projects/q"):
         await platform.stubs.ingest.StartImport(

@@ -266,7 +266,7 @@ def test_a_segmentation_equals_the_direct_prediction_and_is_exported(world: Worl
 def test_a_volume_that_is_needed_is_not_deleted(world: World) -> None:
     answer = cli(world, "volume", "delete", "em-raw")
     assert answer.returncode == 1
-    assert "datasets/em" in answer.stderr
+    assert "data set em" in answer.stderr
     names = [volume.name for volume in world.client.volumes()]
     assert "projects/default/volumes/em-raw" in names
 

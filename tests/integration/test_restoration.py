@@ -4,7 +4,7 @@ import pytest
 
 from biosegment.client.errors import InvalidArgumentError, OutsideVolumeError
 from biosegment.client.geometry import Box
-from biosegment.v1 import jobs_pb2, training_pb2
+from biosegment.v1 import jobs_pb2, training_pb2, types_pb2
 from tests.integration.conftest import World
 
 
@@ -18,7 +18,10 @@ from tests.integration.conftest import World
         ),
         ({"revision": 1}, InvalidArgumentError, "no labels"),
         (
-            {"region": Box((0, 0, 0), (1, 32, 32)).to_proto()},
+            {
+                "region": Box((0, 0, 0), (1, 32, 32)).to_proto(),
+                "settings": jobs_pb2.TrainingSettings(patch=types_pb2.Shape(z=1, y=64, x=64)),
+            },
             InvalidArgumentError,
             "smaller than a crop",
         ),

@@ -10,9 +10,9 @@ from biosegment.client import AsyncClient
 from biosegment.client.connection import Connection
 from biosegment.client.geometry import Box
 from biosegment.registry.database import Database
-from biosegment.registry.servicer import AnnotationServicer
+from biosegment.registry.servicer import AnnotationServicer, RegistryServicer
 from biosegment.runtime.server import Server
-from biosegment.v1 import annotations_pb2_grpc
+from biosegment.v1 import annotations_pb2_grpc, registry_pb2_grpc
 from tests.registry.record_kit import Record
 
 SHAPE = (4, 2048, 2048)
@@ -90,6 +90,12 @@ async def start(database: Database, servicer: AnnotationServicer) -> Server:
         servicer,
         "biosegment.v1.AnnotationService",
     )
+    # The client looks up what the numbers of a mask mean.
+    server.add(
+        registry_pb2_grpc.add_RegistryServiceServicer_to_server,
+        RegistryServicer(database),
+        "biosegment.v1.RegistryService",
+    )
     await server.start()
     return server
 
@@ -110,7 +116,8 @@ async def test_a_commit_is_repeated_when_the_registry_restarts_in_its_midst(
         committing = asyncio.create_task(
             client.commit("big", Box.of_shape(noise.shape), noise, tool="test")
         )
-        await first.recorded.wait()
+        recorded = asyncio.create_task(first.recorded.wait())
+        await asyncio.wait([committing, recorded], return_when=asyncio.FIRST_COMPLETED)
         line.target = servers[1].port
         line.cut()
         commits = await committing

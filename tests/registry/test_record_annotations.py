@@ -71,7 +71,7 @@ async def test_a_repeat_gets_the_first_answer(record: Record) -> None:
     undone = await record.undo(1, "r2")
     assert await record.undo(1, "r2") == undone
     assert (await record.dataset()).revision == 2
-    with pytest.raises(InvalidArgumentError, match="used for CommitAnnotation"):
+    with pytest.raises(InvalidArgumentError, match="used for another request"):
         await record.undo(1, "r1")
 
 

@@ -72,7 +72,7 @@ async def test_a_campaign_is_kept_whole(record: Record) -> None:
         ({"model": f"{PROJECT}/models/x"}, NotFoundError, "no model"),
         ({"base_version": f"{MODEL}/versions/1"}, NotFoundError, "no model version"),
         ({"base_version": f"{MODEL}/versions/latest"}, InvalidArgumentError, "number"),
-        ({"strategy": pb.Strategy()}, InvalidArgumentError, "ListStrategies"),
+        ({"strategy": pb.Strategy()}, InvalidArgumentError, "docs/strategies.md"),
         ({"initial_patches": 0}, InvalidArgumentError, "initial_patches is 0"),
         ({"budget_patches": -1}, InvalidArgumentError, "budget_patches is -1"),
         ({"patch": shape_proto((0, 8, 8))}, InvalidArgumentError, "holds none"),

@@ -33,7 +33,7 @@ def _import(**result: Any) -> pb.ImportResult:
 async def test_an_import_makes_a_data_set(record: Record) -> None:
     (event,) = await record.events("dataset.created")
     assert events_pb2.DatasetCreated.FromString(event).dataset == DATASET
-    with pytest.raises(AlreadyExistsError, match='The data set "projects/p/datasets/d" exists'):
+    with pytest.raises(AlreadyExistsError, match='There is a data set "d" already'):
         await record.import_dataset("d")
     assert len(await record.events("dataset.created")) == 1
 

@@ -86,7 +86,7 @@ async def test_regions_that_do_not_fit_are_refused(platform, describe):
         await send(platform, np.zeros((1, 1, 1), "u2"), one)
     with pytest.raises(OutsideVolumeError):
         await send(platform, np.zeros((1, 1, 1), "u1"), Box((20, 0, 0), (21, 1, 1)))
-    with pytest.raises(InvalidArgumentError, match="is not a name"):
+    with pytest.raises(InvalidArgumentError, match="is not the full name"):
         await send(platform, np.zeros((1, 1, 1), "u1"), one, name="")
 
 

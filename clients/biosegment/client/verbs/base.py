@@ -79,7 +79,7 @@ class Verbs:
         """
         return names.expand(pattern, value, self.project)
 
-    async def volume_name(self, value: str) -> str:
+    async def _any_volume_name(self, value: str) -> str:
         """The full name of a volume, which may also be named as a segmentation.
 
         Args:

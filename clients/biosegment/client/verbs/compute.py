@@ -194,7 +194,7 @@ class ComputeVerbs(Verbs):
             box=box.to_proto() if box else None,
             block=shape_proto(block) if block else None,
             entropy_volume=self.name(names.VOLUME, entropy_volume) if entropy_volume else "",
-            mask_volume=await self.volume_name(mask) if mask else "",
+            mask_volume=await self._any_volume_name(mask) if mask else "",
             augmentation=_AUGMENTATIONS[augment],
             three_orientations=three_orientations,
         )
@@ -229,7 +229,7 @@ class ComputeVerbs(Verbs):
             spec=jobs_pb2.EvaluateSpec(
                 version=self.name(names.VERSION, version),
                 dataset=name,
-                reference_volume=await self.volume_name(reference),
+                reference_volume=await self._any_volume_name(reference),
                 box=box.to_proto() if box else None,
             ),
         )

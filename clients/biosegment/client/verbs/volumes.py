@@ -177,7 +177,7 @@ class VolumeVerbs(Verbs):
             NotFoundError: There is no such volume.
             PathNotAllowedError: The path leaves the export roots.
         """
-        name = await self.volume_name(volume)
+        name = await self._any_volume_name(volume)
         request = ingest_pb2.StartExportRequest(
             parent=names.project_of(name),
             request_id=request_id(),
@@ -191,7 +191,7 @@ class VolumeVerbs(Verbs):
         Raises:
             NotFoundError: There is none of that name.
         """
-        request = storage_pb2.GetVolumeRequest(name=await self.volume_name(volume))
+        request = storage_pb2.GetVolumeRequest(name=await self._any_volume_name(volume))
         return (await self.stubs.storage.GetVolume(request, timeout=QUICK_SECONDS)).volume
 
     async def volumes(self, *, limit: int = 1000) -> list[storage_pb2.Volume]:
