@@ -13,6 +13,8 @@ PROTOCOL ?= reduced
 SEED ?= 1
 FAULTS ?= 100
 N ?= 50
+# Tests wait for processes more than they compute.
+WORKERS ?= 3
 
 .PHONY: help setup demo test test-slow bench-labels bench-rank bench-candidates bench-wait
 .PHONY: bench-training bench-segment bench-grey bench-first-campaign chaos chaos-campaign chaos-backup chaos-border
@@ -33,7 +35,7 @@ demo: setup ## The main job on a phantom, or with IMAGE=… LABELS=… [VOXEL=z,
 
 test: setup ## Lint, types, contract and every test under a minute
 	$(MAKE) --no-print-directory check
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: setup ## The tests over a minute
 	$(BIN)/pytest -m slow --timeout 1200
