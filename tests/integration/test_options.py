@@ -104,11 +104,9 @@ def test_padding_and_what_is_outside_of_a_mask_are_skipped_and_counted(world: Wo
     client = world.client
     padded = np.zeros((96, 64, 64), np.uint8)
     padded[:16] = world.raw[0, :64, :64]
-    tifffile.imwrite(world.folder / "padded.tif", padded)
-    client.wait(
-        client.import_volume(world.folder / "padded.tif", dataset="padded", voxel_size=VOXEL)
-    )
-    plain = client.wait(client.segment("unet/1", "padded", segmentation="plain"), timeout=120)
+    tifffile.imwrite(world.folder / "roomy.tif", padded)
+    client.wait(client.import_volume(world.folder / "roomy.tif", dataset="roomy", voxel_size=VOXEL))
+    plain = client.wait(client.segment("unet/1", "roomy", segmentation="plain"), timeout=120)
     # Of six blocks five are black, and the first of those (of each worker) is predicted.
     assert plain.blocks.total == 6
     assert plain.result.segment_result.skipped_blocks == plain.blocks.skipped == 4
@@ -116,7 +114,7 @@ def test_padding_and_what_is_outside_of_a_mask_are_skipped_and_counted(world: Wo
     tifffile.imwrite(world.folder / "there.tif", mask)
     client.wait(client.import_volume(world.folder / "there.tif", dataset="there", voxel_size=VOXEL))
     job = client.wait(
-        client.segment("unet/1", "padded", segmentation="there", mask="there-raw"), timeout=120
+        client.segment("unet/1", "roomy", segmentation="there", mask="there-raw"), timeout=120
     )
     assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED
     assert job.result.segment_result.skipped_blocks == 5

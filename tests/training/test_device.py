@@ -27,7 +27,9 @@ async def resolved(device, name="", **parameters):
     return (await servicer(device).ResolveArchitecture(request, None)).architecture
 
 
-async def test_the_child_says_what_it_has():
+async def test_the_child_says_what_it_has(monkeypatch):
+    # Other tests may load torch at the same time.
+    monkeypatch.setattr("biosegment.training.device._PATIENCE_SECONDS", 150.0)
     child, device = Child("training"), DeviceOfChild()
     stopping = asyncio.Event()
     watching = asyncio.create_task(device.watch(child, stopping))
