@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.backup_kit import DATASET, LABELS, PROJECT, RAW, Stock, files, off_loop, rows, stock
+from typer.testing import CliRunner
 
+from biosegment.cli.app import app
 from biosegment.cli.backup.restore import restore
 from biosegment.cli.backup.take import Taken, take
 from biosegment.cli.up.home import Home
@@ -259,3 +261,12 @@ async def test_arrays_elsewhere_are_within_the_restored_home(made: Stock, tmp_pa
         "p/d.zarr/zarr.json",
     }
     assert rows(home.database, f"SELECT count(*) FROM dataset WHERE name = '{DATASET}'") == [(1,)]
+
+
+def test_the_home_is_that_of_the_connection_file_unless_one_is_named(tmp_path: Path) -> None:
+    connection = tmp_path / "there" / "connection.json"
+    for arguments, folder in (([], "there"), (["--home", str(tmp_path / "named")], "named")):
+        command = ["--connection", str(connection), "backup", str(tmp_path / "b"), *arguments]
+        answer = CliRunner().invoke(app, command, env={"BIOSEGMENT_HOME": None})
+        assert answer.exit_code == 1
+        assert f"no platform's home at {tmp_path / folder};" in answer.stderr

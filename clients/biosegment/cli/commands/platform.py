@@ -132,7 +132,7 @@ def backup(
         Path | None,
         typer.Option(
             envvar="BIOSEGMENT_HOME",
-            help="Folder of the platform, which may run.  [default: ~/.biosegment]",
+            help="Folder of the platform, which may run.  [default: that of the connection file]",
         ),
     ] = None,
     store_endpoint: Annotated[
@@ -153,9 +153,12 @@ def backup(
     from biosegment.cli.up.home import Home
     from biosegment.client.connection import default_home
 
-    taken = take(Home(home or default_home()), folder, endpoint=store_endpoint, region=store_region)
+    session = session_of(ctx)
+    if home is None:
+        home = session.connection_path.parent if session.connection_path else default_home()
+    taken = take(Home(home), folder, endpoint=store_endpoint, region=store_region)
     show_values(
-        session_of(ctx),
+        session,
         {
             "backup": str(folder.absolute()),
             "time": taken.manifest.time,
